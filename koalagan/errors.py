@@ -1,0 +1,42 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""What a user did wrong, and how a command says so.
+
+Libraries raise `UserError` with one sentence that names what is wrong and what to do about it.
+`run` is the only place that turns it into a message and an exit status; every other exception is
+a bug and keeps its traceback.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import app, logging
+
+
+class UserError(ValueError):
+    """A mistake in the input or the environment that the user can mend, told in one sentence."""
+
+
+def one_line(error: object) -> str:
+    """The start of a message that may run over many lines."""
+    text = " ".join(str(error).split()).rstrip(".:") or type(error).__name__
+    return (text if len(text) <= 300 else text[:300] + "...").replace(". ", "; ")
+
+
+def run(main: Callable[[Sequence[str]], Any]) -> None:
+    """Runs `main(argv)` under absl: flag errors exit 1 with their sentence, so does `UserError`.
+
+    Args:
+        main: gets the positional arguments, program name first; returns the exit status or None.
+    """
+
+    def guarded(argv: Sequence[str]) -> Any:
+        try:
+            return main(argv)
+        except UserError as error:
+            print(f"koalagan: {error}", file=sys.stderr)
+            return 1
+
+    # TensorFlow and TFDS tell at INFO what they do inside, which would bury what the user is told.
+    logging.set_verbosity(logging.WARNING)
+    app.run(guarded)
