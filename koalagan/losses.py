@@ -1,0 +1,43 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""The papers' losses: pure functions on tensors that return float32 scalars.
+
+Logits are the discriminator's, before any sigmoid; colours are normalised ab in [-1,1]. Weights are
+applied in the training step, not here.
+"""
+
+import tensorflow as tf
+
+
+def gan_loss(logits: tf.Tensor, real: bool, kind: str = "vanilla") -> tf.Tensor:
+    """How far patch logits are from judging a picture real (or fake); mean over patches.
+
+    Args:
+        logits: [B,h,w,1].
+        real: the verdict asked for. The generator asks for `real=True` on its own pictures: the
+            non-saturating form (Goodfellow et al. 2014, section 3).
+        kind: "vanilla", cross-entropy on logits, or "lsgan", squared distance to 1 or 0
+            (Mao et al. 2017, with a = 0, b = c = 1, without the half).
+
+    Raises:
+        ValueError: another kind.
+    """
+    logits = tf.cast(logits, tf.float32)
+    if kind == "vanilla":
+        return tf.reduce_mean(tf.nn.softplus(-logits if real else logits))
+    if kind == "lsgan":
+        return tf.reduce_mean(tf.square(logits - (1.0 if real else 0.0)))
+    raise ValueError(f"gan_loss is 'vanilla' or 'lsgan', not {kind!r}")
+
+
+def pixel_loss(predicted_ab: tf.Tensor, true_ab: tf.Tensor, kind: str = "l1") -> tf.Tensor:
+    """Mean distance of colours [B,H,W,2]: "l1", as in pix2pix, or "l2", as in Deep Koalarization.
+
+    Raises:
+        ValueError: another kind.
+    """
+    difference = tf.cast(predicted_ab, tf.float32) - tf.cast(true_ab, tf.float32)
+    if kind == "l1":
+        return tf.reduce_mean(tf.abs(difference))
+    if kind == "l2":
+        return tf.reduce_mean(tf.square(difference))
+    raise ValueError(f"pixel_loss is 'l1' or 'l2', not {kind!r}")
