@@ -1,0 +1,53 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""The flags for which pictures and how they are prepared, shared by `train` and `evaluate`."""
+
+from absl import flags
+
+from koalagan.data import store
+
+
+def define_data_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the data flags on `flag_values`."""
+    flags.DEFINE_string(
+        "dataset",
+        "coco/2017",
+        "A TensorFlow Datasets name with an image feature (coco/2017, koala_scenes, ...), or "
+        "'folder' for the photographs under --data_dir.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "data_dir",
+        None,
+        "Where the dataset lies: a TFDS data_dir (default ~/tensorflow_datasets), or the folder.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_boolean(
+        "download", False, "Let TFDS download a dataset that is absent.", flag_values=flag_values
+    )
+    flags.DEFINE_integer(
+        "image_size",
+        256,
+        "Side of the square pictures the model sees.",
+        lower_bound=8,
+        flag_values=flag_values,
+    )
+    flags.DEFINE_enum(
+        "resize",
+        "stretch",
+        ["stretch", "crop"],
+        "Stretch pictures to the square, as the papers do, or crop their centre.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_enum(
+        "on_bad_picture",
+        "fail",
+        ["fail", "skip"],
+        "What to do about a picture that cannot be decoded.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "store_dir",
+        store.default_dir(),
+        "Where prepared pictures are kept for every later run.",
+        flag_values=flag_values,
+    )

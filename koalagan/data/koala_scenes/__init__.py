@@ -1,0 +1,6 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""The dataset "koala_scenes"; importing this package makes its name known to TFDS."""
+
+from koalagan.data.koala_scenes.koala_scenes_dataset_builder import KoalaScenes
+
+__all__ = ["KoalaScenes"]

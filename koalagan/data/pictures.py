@@ -1,0 +1,121 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""From a picture's bytes to uint8 sRGB of the model's size.
+
+`decode` gives uint8 [h,w,3], upright. `resize` is how a picture of any size becomes one of the
+model's size, in the store and in the export alike: bicubic, antialiased, stretched as in the
+papers, rounded to uint8.
+"""
+
+import contextlib
+import io
+import threading
+import warnings
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from koalagan.errors import UserError, one_line
+
+# Pillow would otherwise try every format it knows, PostScript through Ghostscript among them.
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
+
+
+class BadPicture(UserError):
+    """One picture that is damaged or of a kind that cannot be read; its text names the picture."""
+
+
+def decode(encoded: bytes, name: str) -> np.ndarray:
+    """Decodes one picture to uint8 sRGB [h, w, 3]: turned upright by its EXIF orientation.
+
+    Greyscale becomes three equal channels (16 bits are scaled by 1/257), transparent pixels are
+    laid over white, and an animation gives its first frame. Safe to call from several threads.
+
+    Raises:
+        BadPicture: the picture is empty, damaged, not a picture, or far too large.
+    """
+    if not encoded:
+        raise BadPicture(f"The picture {name} is empty or cannot be read.")
+    try:
+        with _quiet_pillow, Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
+            image.load()
+            return _to_rgb(_upright(image))
+    except Image.DecompressionBombError:
+        raise BadPicture(
+            f"The picture {name} has more than {2 * Image.MAX_IMAGE_PIXELS // 10**6} million "
+            "pixels: make it smaller."
+        ) from None
+    except Image.UnidentifiedImageError:
+        raise BadPicture(
+            f"The picture {name} is damaged or in a format other than {', '.join(_FORMATS)}."
+        ) from None
+    except Exception as error:  # Pillow's parsers let through whatever a broken file provokes.
+        raise BadPicture(f"The picture {name} cannot be decoded: {one_line(error)}.") from error
+
+
+class _QuietPillow:
+    """Silences Pillow's warnings (size, odd metadata) while at least one thread decodes.
+
+    `warnings.catch_warnings` alone is not safe here: threads that leave in another order than they
+    entered would restore each other's filters.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._inside = 0
+
+    def __enter__(self):
+        with self._lock:
+            if self._inside == 0:
+                self._filters = contextlib.ExitStack()
+                self._filters.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._inside += 1
+
+    def __exit__(self, *_):
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._filters.close()
+
+
+_quiet_pillow = _QuietPillow()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Broken metadata round a good picture: it is taken as it lies.
+        return image
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I"):  # 16-bit greyscale; `convert` would clip it to 255.
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ValueError("its grey values have more than 16 bits")
+        grey = ((grey + 128) // 257).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=-1)
+    if image.mode == "F":
+        raise ValueError("its grey values are floating-point numbers of an unknown range")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"))
+
+
+def resize(pictures: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Stretches uint8 pictures to `size`, (height, width)."""
+    resized = tf.image.resize(pictures, size, method="bicubic", antialias=True)
+    # Bicubic overshoots at edges; saturate_cast clips, and truncates, so round first.
+    return tf.saturate_cast(tf.round(resized), tf.uint8)
+
+
+def centre_crop(picture, size: tuple[int, int]):
+    """The largest centred part of a [H,W,3] array with the aspect ratio of `size`."""
+    height, width = picture.shape[:2]
+    scale = min(height / size[0], width / size[1])
+    crop_height = max(1, round(size[0] * scale))
+    crop_width = max(1, round(size[1] * scale))
+    top, left = (height - crop_height) // 2, (width - crop_width) // 2
+    return picture[top : top + crop_height, left : left + crop_width]

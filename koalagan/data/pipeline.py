@@ -1,0 +1,98 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Store -> tf.data batches.
+
+A batch is a dict of float32 tensors: `L` [B,H,W,1] and `ab` [B,H,W,2] in [-1,1], and where the
+store has it `embedding` [B,1001].
+
+Nothing here holds a shuffle buffer: the order of epoch e is a permutation seeded by (seed, e), and
+each flip is seeded by (seed, e, row). Which pictures step s sees is arithmetic, so a run continues
+at any step, and a split larger than memory is shuffled over its whole length.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from koalagan import lab
+from koalagan.data.store import Store
+
+
+def steps_per_epoch(pictures: int, batch_size: int) -> int:
+    """Training steps in one pass; the last partial batch is dropped."""
+    return pictures // batch_size
+
+
+def epoch_order(seed: int, epoch: int, pictures: int) -> np.ndarray:
+    """The permutation of rows in which epoch `epoch` sees the pictures."""
+    return np.random.default_rng([seed, epoch]).permutation(pictures)
+
+
+def flips(seed: int, epoch: int, rows: np.ndarray) -> np.ndarray:
+    """Whether each of `rows` is mirrored left-right in epoch `epoch`: bool, the shape of rows."""
+    return np.array([np.random.default_rng([seed, epoch, row]).random() < 0.5 for row in rows])
+
+
+def training_batches(
+    store: Store, *, batch_size: int, seed: int, first_step: int = 0, flip: bool = True
+) -> tf.data.Dataset:
+    """Endless training batches in the order of (seed, epoch), from global step `first_step` on.
+
+    Raises:
+        ValueError: the batch is larger than the store.
+    """
+    pictures, epoch_steps = len(store), steps_per_epoch(len(store), batch_size)
+    if not epoch_steps:
+        raise ValueError(f"a batch of {batch_size} is larger than the {pictures} pictures")
+
+    def read(step: np.ndarray):
+        epoch, position = divmod(int(step), epoch_steps)
+        # Permuting anew for every batch costs little (1 ms for 100,000) and keeps no state.
+        order = epoch_order(seed, epoch, pictures)
+        rows = order[position * batch_size : (position + 1) * batch_size]
+        mirrored = flips(seed, epoch, rows) if flip else np.zeros(len(rows), bool)
+        return _read_rows(store, rows, mirrored)
+
+    steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
+    return _batches(store, steps, read)
+
+
+def evaluation_batches(store: Store, *, batch_size: int) -> tf.data.Dataset:
+    """Every picture once, in the store's order, not mirrored; the last batch may be smaller."""
+
+    def read(start: np.ndarray):
+        rows = np.arange(start, min(int(start) + batch_size, len(store)))
+        return _read_rows(store, rows, np.zeros(len(rows), bool))
+
+    return _batches(store, tf.data.Dataset.range(0, len(store), batch_size), read)
+
+
+def _read_rows(store: Store, rows: np.ndarray, mirrored: np.ndarray):
+    pictures = store.pictures[rows]
+    pictures[mirrored] = pictures[mirrored, :, ::-1]
+    if store.embedding is None:
+        return (pictures,)
+    return pictures, store.embedding[rows, mirrored.astype(int)]
+
+
+def _batches(store: Store, positions: tf.data.Dataset, read) -> tf.data.Dataset:
+    """The pipeline's order, in one place: positions -> rows (order, flips) -> Lab -> prefetch."""
+    types = (tf.uint8,) if store.embedding is None else (tf.uint8, tf.float32)
+
+    def read_rows(position):
+        arrays = tf.numpy_function(read, [position], types)
+        arrays[0].set_shape([None, *store.pictures.shape[1:]])
+        if store.embedding is not None:
+            arrays[1].set_shape([None, store.embedding.shape[-1]])
+        return tuple(arrays)
+
+    def to_batch(pictures, *embedding):
+        L, ab = lab.rgb_to_lab(pictures)
+        batch = {"L": L, "ab": ab}
+        if embedding:
+            batch["embedding"] = embedding[0]
+        return batch
+
+    return (
+        positions.map(read_rows, num_parallel_calls=2)
+        .map(to_batch, num_parallel_calls=2)
+        .prefetch(2)
+    )

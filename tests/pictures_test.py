@@ -1,0 +1,189 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Pictures of every kind become uint8 sRGB, upright; resizing and cropping; clear refusals."""
+
+import concurrent.futures
+import io
+import warnings
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from koalagan.data import pictures
+from koalagan.errors import UserError
+
+
+def picture(seed=0, height=6, width=9, channels=3):
+    shape = (height, width, channels) if channels else (height, width)
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def encode(image, kind="PNG", **options):
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_decode_colour_is_exact():
+    rgb = picture()
+    for kind in ("PNG", "BMP", "TIFF"):
+        decoded = pictures.decode(encode(rgb, kind), "x")
+        assert decoded.dtype == np.uint8
+        np.testing.assert_array_equal(decoded, rgb)
+
+
+@pytest.mark.parametrize(
+    "orientation, stored",
+    [
+        (1, lambda upright: upright),
+        (2, np.fliplr),
+        (3, lambda upright: np.rot90(upright, 2)),
+        (4, np.flipud),
+        (5, lambda upright: upright.transpose(1, 0, 2)),
+        (6, lambda upright: np.rot90(upright, 1)),
+        (7, lambda upright: np.rot90(upright, 2).transpose(1, 0, 2)),
+        (8, lambda upright: np.rot90(upright, -1)),
+    ],
+)
+def test_decode_turns_pictures_upright(orientation, stored):
+    upright = picture()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    encoded = encode(np.ascontiguousarray(stored(upright)), exif=exif)
+    np.testing.assert_array_equal(pictures.decode(encoded, "x"), upright)
+
+
+def test_decode_greyscale_of_8_and_16_bits():
+    grey = picture(channels=0)
+    expected = np.repeat(grey[..., None], 3, axis=-1)
+    np.testing.assert_array_equal(pictures.decode(encode(grey), "x"), expected)
+    deep = grey.astype(np.uint16) * 257
+    for kind in ("PNG", "TIFF"):
+        np.testing.assert_array_equal(pictures.decode(encode(deep, kind), "x"), expected)
+    between = np.array([[0, 128, 129, 65535 - 128, 65535 - 129, 65535]], np.uint16)
+    np.testing.assert_array_equal(
+        pictures.decode(encode(between), "x")[0, :, 0], np.rint(between[0] / 257)
+    )
+    one_bit = Image.fromarray(grey).convert("1", dither=Image.Dither.NONE)
+    np.testing.assert_array_equal(
+        pictures.decode(encode(one_bit), "x")[..., 1], np.where(grey > 127, 255, 0)
+    )
+
+
+def test_decode_palette():
+    image = Image.fromarray(picture()).quantize(8)
+    expected = np.array(image.getpalette(), np.uint8).reshape(-1, 3)[np.asarray(image)]
+    for kind in ("PNG", "GIF", "BMP"):
+        np.testing.assert_array_equal(pictures.decode(encode(image, kind), "x"), expected)
+
+
+def test_decode_cmyk():
+    cmyk = np.zeros((16, 16, 4), np.uint8)
+    cmyk[..., 1:3] = 255  # Full magenta and yellow make red.
+    for kind in ("JPEG", "TIFF"):
+        decoded = pictures.decode(encode(Image.fromarray(cmyk, "CMYK"), kind), "x")
+        np.testing.assert_allclose(decoded, np.broadcast_to([255, 0, 0], (16, 16, 3)), atol=3)
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_decode_lays_transparency_over_white(channels):
+    image = picture(channels=channels)
+    colour, alpha = image[..., :-1] / 255, image[..., -1:] / 255
+    expected = np.broadcast_to(255 * (colour * alpha + 1 - alpha), (6, 9, 3))
+    np.testing.assert_allclose(pictures.decode(encode(image), "x"), expected, atol=1)
+
+
+def test_decode_transparent_palette_entry():
+    image = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    decoded = pictures.decode(encode(image, transparency=0), "x")
+    np.testing.assert_array_equal(decoded, [[[255, 255, 255], [10, 20, 30]]])
+
+
+def test_decode_takes_a_good_picture_with_broken_exif():
+    good = picture()
+    encoded = encode(good, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09broken")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(pictures.decode(encoded, "x"), good)
+
+
+def test_decode_refuses_what_is_no_good_picture():
+    jpeg, png = (encode(picture(height=64, width=64), kind) for kind in ("JPEG", "PNG"))
+    floats = encode(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF")
+    bad = [b"", b"text", jpeg[: len(jpeg) // 2], png[: len(png) // 2], jpeg[:30], floats]
+    bad.append(png[:200] + bytes(20) + png[220:])
+    bad.append(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    for number, encoded in enumerate(bad):
+        with pytest.raises(pictures.BadPicture, match=f"holiday/{number}.jpg") as info:
+            pictures.decode(encoded, f"holiday/{number}.jpg")
+        assert isinstance(info.value, UserError)
+        assert "\n" not in str(info.value) and str(info.value).endswith(".")
+
+
+def test_decode_refuses_decompression_bombs_and_keeps_quiet_about_large_pictures(monkeypatch):
+    encoded = encode(picture(height=10, width=10))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
+        assert pictures.decode(encoded, "x").shape == (10, 10, 3)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+        with pytest.raises(pictures.BadPicture, match="The picture x has more than"):
+            pictures.decode(encoded, "x")
+
+
+def test_decode_in_threads_keeps_pictures_and_warning_filters(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)  # Every picture provokes a warning.
+    encoded = [encode(picture(seed, height=10, width=10)) for seed in range(8)]
+    before = list(warnings.filters)
+    with concurrent.futures.ThreadPoolExecutor(8) as executor:
+        decoded = list(executor.map(pictures.decode, encoded * 25, "abcdefgh" * 25))
+    assert list(warnings.filters) == before
+    for number, rgb in enumerate(decoded):
+        np.testing.assert_array_equal(rgb, picture(number % 8, height=10, width=10))
+
+
+def test_resize_keeps_a_picture_of_that_size_and_a_flat_one():
+    rgb = picture(height=16, width=24)
+    np.testing.assert_array_equal(pictures.resize(rgb, (16, 24)), rgb)
+    flat = np.full((50, 70, 3), 137, np.uint8)
+    np.testing.assert_array_equal(pictures.resize(flat, (16, 24)), flat[:16, :24])
+
+
+def test_resize_saturates_and_does_not_wrap():
+    edge = np.zeros((8, 8, 3), np.uint8)
+    edge[:, 4:] = 255
+    enlarged = pictures.resize(edge, (32, 32)).numpy()
+    # Bicubic overshoots on both sides of the edge; wrapped, 0 would become 250 and 255 become 5.
+    assert (enlarged[:, :12] < 60).all() and (enlarged[:, 20:] > 195).all()
+
+
+def test_resize_shrinks_as_pillow_does():
+    # Smooth, so that only the filter counts: Pillow's bicubic is antialiased too (with a = -0.5).
+    y, x = np.mgrid[:120, :90]
+    rgb = np.stack([127 + 100 * np.sin(x / 15), 127 + 100 * np.cos(y / 20), x + y], -1)
+    rgb = rgb.astype(np.uint8)
+    expected = np.asarray(Image.fromarray(rgb).resize((30, 40), Image.Resampling.BICUBIC))
+    resized = pictures.resize(rgb, (40, 30)).numpy().astype(int)
+    assert np.abs(resized - expected).max() <= 1
+
+
+def test_resize_is_the_same_in_a_batch_and_in_a_graph():
+    batch = np.stack([picture(seed, 30, 20) for seed in range(3)])
+    eager = np.stack([pictures.resize(rgb, (16, 8)) for rgb in batch])
+    graph = tf.function(lambda rgb: pictures.resize(rgb, (16, 8)))(tf.constant(batch))
+    np.testing.assert_array_equal(graph, eager)
+
+
+@pytest.mark.parametrize(
+    "shape, size, expected", [((40, 100), (8, 8), (40, 40)), ((90, 40), (8, 16), (20, 40))]
+)
+def test_centre_crop_takes_the_largest_part_of_that_shape(shape, size, expected):
+    rgb = np.zeros((*shape, 3), np.uint8)
+    rgb[shape[0] // 2, shape[1] // 2] = 255
+    cropped = pictures.centre_crop(rgb, size)
+    assert cropped.shape[:2] == expected
+    middle = [extent // 2 for extent in expected]
+    assert cropped[middle[0], middle[1]].min() == 255
