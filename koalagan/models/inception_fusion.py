@@ -1,0 +1,166 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""The Inception-GAN paper's generator: an encoder-decoder that fuses an embedding at H/8.
+
+Inputs (a dict): `L` float32 [B,H,W,1] in [-1,1]; `embedding` float32 [B,1001], Inception-ResNet-v2
+logits; `segmentation` float32 [B,h,w,21] class scores of any size, resized here to H x W.
+Output: `ab` float32 [B,H,W,2] in [-1,1].
+
+Architecture (3x3 convolutions, same padding, ReLU, unless said; s2 = stride 2; no skips, no norm):
+
+    input    L, or with segmentation L three times + 21 scores -> conv 24
+    encoder  64 s2, 128, 128 s2, 256, 256 s2, 512, 512, 256      -> H/8 x W/8 x 256
+    fusion   append the repeated embedding (1257 channels), 1x1 conv 256
+    decoder  128, up x2 nearest, 64, 64, up, 32, 2 tanh, up      -> H x W x 2
+
+The encoder and decoder are Deep Koalarization's (Baldassarre et al. 2017, Table 1); the
+Inception-GAN paper adds the segmentation layer. Its text gives the last encoder layer 512 filters,
+its table and its 1257 channels give 256: the table is followed.
+Parameters: 6,574,050 without segmentation, 6,592,506 with it, 6,317,794 without the embedding.
+"""
+
+import keras
+from keras import layers, ops
+
+from koalagan.errors import UserError
+
+STRIDE = 8
+EMBEDDING_CLASSES = 1001
+SEGMENTATION_CLASSES = 21
+
+# (name, filters, stride)
+_ENCODER = (
+    ("encoder_1", 64, 2),
+    ("encoder_2", 128, 1),
+    ("encoder_3", 128, 2),
+    ("encoder_4", 256, 1),
+    ("encoder_5", 256, 2),
+    ("encoder_6", 512, 1),
+    ("encoder_7", 512, 1),
+    ("encoder_8", 256, 1),
+)
+
+
+@keras.saving.register_keras_serializable("koalagan")
+class Fusion(layers.Layer):
+    """Appends a vector to every position and applies a 1x1 convolution and ReLU, factored.
+
+    A 1x1 convolution of concatenated channels is the sum of one over the feature channels and one
+    over the repeated vector, and the latter is the same everywhere: a dense map added by
+    broadcasting gives the same function with a fifth of the work. The kernel keeps the paper's
+    layout, [1, 1, features + vector, filters], features first.
+
+    Call: `[features [B,h,w,C], vector [B,V]] -> [B,h,w,filters]`.
+    """
+
+    def __init__(self, filters: int, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+
+    def build(self, input_shape):
+        features, vector = input_shape
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(1, 1, features[-1] + vector[-1], self.filters),
+            initializer="he_normal",
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+
+    def call(self, inputs):
+        features, vector = inputs
+        channels = features.shape[-1]
+        local = ops.conv(features, self.kernel[:, :, :channels], padding="same")
+        everywhere = ops.matmul(vector, self.kernel[0, 0, channels:]) + self.bias
+        return ops.relu(local + everywhere[:, None, None, :])
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[0][:-1], self.filters)
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}
+
+
+def _conv(x, filters: int, name: str, *, kernel_size: int = 3, strides: int = 1):
+    # He, not N(0, 0.02): there is no normalisation, and the first output would vanish.
+    return layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding="same",
+        activation="relu",
+        kernel_initializer="he_normal",
+        name=name,
+    )(x)
+
+
+def _up(x, name: str):
+    return layers.UpSampling2D(2, interpolation="nearest", name=name)(x)
+
+
+@keras.saving.register_keras_serializable("koalagan")
+class StackSegmentation(layers.Layer):
+    """`[L [B,H,W,1], scores [B,h,w,21]] -> [B,H,W,24]`: L three times, the scores resized to it."""
+
+    def call(self, inputs):
+        lightness, scores = inputs
+        scores = ops.image.resize(scores, ops.shape(lightness)[1:3], interpolation="bilinear")
+        return ops.concatenate([lightness, lightness, lightness, scores], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[0][:-1], 3 + SEGMENTATION_CLASSES)
+
+
+def image_shape(image_size, stride: int) -> tuple[int | None, int | None]:
+    """(height, width) from an int or a pair; None stands for any size.
+
+    Raises:
+        UserError: a side is not a positive multiple of `stride`.
+    """
+    pair = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    for side in pair:
+        if side is not None and (side <= 0 or side % stride):
+            raise UserError(
+                f"the generator needs an image size that divides by {stride}, and {side} does not: "
+                f"use {max(stride, round(side / stride) * stride)}."
+            )
+    return pair
+
+
+def build(image_size=256, segmentation: bool = True, embedding: bool = True) -> keras.Model:
+    """Builds the generator; see the module's docstring for its inputs and output.
+
+    Args:
+        image_size: an int or (height, width), multiples of 8; None for a side of any size.
+        segmentation: stack the 21 class scores on the input.
+        embedding: fuse the embedding; without it the 1x1 fusion convolution stays.
+
+    Raises:
+        UserError: the image size does not divide by 8.
+    """
+    height, width = image_shape(image_size, STRIDE)
+    lightness = keras.Input((height, width, 1), name="L", dtype="float32")
+    inputs = {"L": lightness}
+    x = lightness
+    if segmentation:
+        inputs["segmentation"] = keras.Input(
+            (None, None, SEGMENTATION_CLASSES), name="segmentation", dtype="float32"
+        )
+        x = StackSegmentation(name="stack_segmentation")([x, inputs["segmentation"]])
+        x = _conv(x, 3 + SEGMENTATION_CLASSES, "segmentation_conv")
+    for name, filters, strides in _ENCODER:
+        x = _conv(x, filters, name, strides=strides)
+    if embedding:
+        inputs["embedding"] = keras.Input((EMBEDDING_CLASSES,), name="embedding", dtype="float32")
+        x = Fusion(256, name="fusion")([x, inputs["embedding"]])
+    else:
+        x = _conv(x, 256, "fusion", kernel_size=1)
+    x = _conv(x, 128, "decoder_1")
+    x = _up(x, "up_1")
+    x = _conv(x, 64, "decoder_2")
+    x = _conv(x, 64, "decoder_3")
+    x = _up(x, "up_2")
+    x = _conv(x, 32, "decoder_4")
+    x = layers.Conv2D(2, 3, padding="same", kernel_initializer="he_normal", name="decoder_5")(x)
+    # tanh in float32 whatever the policy: it is the model's output, and bfloat16 would quantise ab.
+    x = layers.Activation("tanh", dtype="float32", name="tanh")(x)
+    ab = layers.UpSampling2D(2, interpolation="nearest", dtype="float32", name="ab")(x)
+    return keras.Model(inputs, ab, name="inception_fusion")

@@ -1,0 +1,68 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""The 70x70 PatchGAN discriminator (Isola et al. 2017, section 6.1.2; C64-C128-C256-C512).
+
+Input: the picture, float32 [B,H,W,3], L and ab stacked, each in [-1,1].
+Output: patch logits, float32 [B,h,w,1] without a sigmoid; 30x30 for 256x256. Each logit judges a
+70x70 patch.
+
+4x4 convolutions, zero padding of 1 on every side: 64 s2, 128 s2, 256 s2, 512 s1, 1 s1; batch norm
+on all but the first and last, LeakyReLU 0.2. 2,767,425 parameters with the moving statistics.
+"""
+
+import keras
+from keras import layers, ops
+
+from koalagan.errors import UserError
+
+# (filters, stride, batch norm)
+_BLOCKS = ((64, 2, False), (128, 2, True), (256, 2, True), (512, 1, True))
+MINIMUM_SIZE = 24  # below it the last convolution has nothing left to judge
+
+
+@keras.saving.register_keras_serializable("koalagan")
+def leaky_relu(x):
+    """LeakyReLU with slope 0.2.
+
+    Not `tf.nn.leaky_relu`: TensorFlow 2.21's graph rewriter (the remapper) trips over its gradient
+    after a padded convolution, gives up on the whole graph and logs an error.
+    """
+    return ops.maximum(x, 0.2 * x)
+
+
+def _conv(x, filters: int, strides: int, use_bias: bool, name: str):
+    # Keras's "same" pads a stride-2 convolution on one side only; the papers' is symmetric.
+    x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+    return layers.Conv2D(
+        filters,
+        4,
+        strides=strides,
+        use_bias=use_bias,
+        kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02),
+        name=name,
+    )(x)
+
+
+def build(image_size=256) -> keras.Model:
+    """Builds the discriminator for an int or (height, width); None for a side of any size.
+
+    Raises:
+        UserError: a side is smaller than 24, where no patch is left.
+    """
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    for side in (height, width):
+        if side is not None and side < MINIMUM_SIZE:
+            raise UserError(
+                f"the discriminator needs pictures of at least {MINIMUM_SIZE} pixels a side, "
+                f"not {side}: raise --image_size."
+            )
+    inputs = keras.Input((height, width, 3), name="picture", dtype="float32")
+    x = inputs
+    for number, (filters, strides, norm) in enumerate(_BLOCKS, 1):
+        # The norm's own shift makes a bias before it redundant.
+        x = _conv(x, filters, strides, not norm, f"conv_{number}")
+        if norm:
+            x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm_{number}")(x)
+        x = layers.Activation(leaky_relu, name=f"leaky_{number}")(x)
+    x = _conv(x, 1, 1, True, f"conv_{len(_BLOCKS) + 1}")
+    logits = layers.Activation("linear", dtype="float32", name="logits")(x)
+    return keras.Model(inputs, logits, name="patchgan")
