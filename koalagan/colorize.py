@@ -1,0 +1,210 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Colours photographs: `python -m koalagan.colorize --saved_model=DIR --output_dir=OUT PHOTO...`.
+
+Takes files and folders (with all that lies below them; the tree is kept) in any size and any format
+of `koalagan.data.pictures`, turned upright by their EXIF orientation. Every result is a PNG of full
+size with the photograph's own lightness. `x/a.jpg` becomes `OUT/x/a.png`; where that name would
+belong to two photographs, or is itself one of them, their whole names are kept: `OUT/x/a.jpg.png`.
+"""
+
+import itertools
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+from PIL import Image
+
+from koalagan import errors, progress
+from koalagan.data import pictures, sources
+from koalagan.errors import UserError
+
+
+def define_flags(fv: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the command's flags on `fv`."""
+    flags.DEFINE_string(
+        "saved_model",
+        None,
+        "The exported model: a run's export folder.",
+        required=True,
+        flag_values=fv,
+    )
+    flags.DEFINE_string(
+        "output_dir",
+        None,
+        "Where the coloured pictures go; made if absent.",
+        required=True,
+        flag_values=fv,
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command on the photographs and folders named in `argv[1:]`."""
+    left_out = colorize_files(
+        saved_model=flags.FLAGS.saved_model,
+        photographs=argv[1:],
+        output_dir=flags.FLAGS.output_dir,
+    )
+    return 1 if left_out else 0
+
+
+def colorize_files(
+    *, saved_model: str, photographs: Sequence[str], output_dir: str
+) -> dict[str, str]:
+    """Colours photographs into PNG files under `output_dir`; see the module for their names.
+
+    Progress, each picture left out, and a list of them at the end go to stderr. A result of an
+    earlier call is replaced; a photograph never is.
+
+    Args:
+        saved_model: a folder that `export.export_savedmodel` wrote.
+        photographs: files and folders.
+        output_dir: made if absent. Pictures in it are not taken for photographs of a folder.
+
+    Returns:
+        Why each picture that was left out was: path -> one sentence.
+
+    Raises:
+        UserError: nothing to colour, no such model, or no place to write to.
+    """
+    jobs = _plan(photographs, output_dir)
+    colorize = _load(saved_model)
+    left_out = {}
+    with progress.bar("colorize", len(jobs)) as bar:
+        for photograph, target in jobs:
+            try:
+                coloured = colorize(pictures.decode(_read(photograph), photograph), photograph)
+            except pictures.BadPicture as error:
+                left_out[photograph] = str(error)
+                bar.write(f"koalagan: {error}", file=sys.stderr)
+            else:
+                _write(target, coloured)
+            bar.update()
+    if left_out:
+        print(f"koalagan: {len(left_out)} of {len(jobs)} pictures were left out:", file=sys.stderr)
+        for photograph in left_out:
+            print(f"    {photograph}", file=sys.stderr)
+    return left_out
+
+
+def _plan(photographs: Sequence[str], output_dir: str) -> list[tuple[str, str]]:
+    """(photograph, file to write) for every picture, each once, no two to the same file."""
+    if not photographs:
+        raise UserError("Name at least one photograph, or a folder of them, to colour.")
+    output = os.path.realpath(output_dir)
+    found = {}  # Absolute path -> (path as given, name below the output folder).
+    for given in photographs:
+        if os.path.isdir(given):
+            if os.path.realpath(given) == output:
+                raise UserError(
+                    f"--output_dir={output_dir} is a folder of the photographs: name another."
+                )
+            for name in sources.list_pictures(given):
+                path = os.path.join(given, name)
+                if not os.path.realpath(path).startswith(os.path.join(output, "")):
+                    found.setdefault(os.path.abspath(path), (path, name))
+        elif os.path.exists(given):
+            found.setdefault(os.path.abspath(given), (given, os.path.basename(given)))
+        else:
+            raise UserError(f"There is no photograph or folder {given}.")
+    if not found:
+        raise UserError(
+            f"There are no pictures in {', '.join(photographs)} "
+            f"({', '.join(sources.PICTURE_EXTENSIONS)})."
+        )
+
+    uses = Counter(_key(os.path.splitext(name)[0]) for _, name in found.values())
+    taken = {_key(os.path.realpath(path)) for path in found}
+    jobs, renamed = [], []
+    for path, name in found.values():
+        shared = uses[_key(os.path.splitext(name)[0])] > 1
+        for candidate in _result_names(name, shared):
+            target = os.path.join(output, candidate)
+            key = _key(os.path.realpath(target))
+            if key not in taken:
+                break
+            shared = True
+        taken.add(key)
+        jobs.append((path, target))
+        if shared:
+            renamed.append(f"{path} becomes {candidate}")
+    if renamed:
+        print("koalagan: some results keep the whole name of their photograph,", file=sys.stderr)
+        print(
+            "because the plain one is another's as well:", *renamed, sep="\n    ", file=sys.stderr
+        )
+    return jobs
+
+
+def _key(path: str) -> str:
+    """Equal for names that are one file on the many file systems that ignore case."""
+    return path.casefold()
+
+
+def _result_names(name: str, shared: bool) -> Iterator[str]:
+    """What the result of the photograph `name` may be called, best first, without end."""
+    if not shared:
+        yield f"{os.path.splitext(name)[0]}.png"
+    yield f"{name}.png"
+    for number in itertools.count(2):
+        yield f"{name}-{number}.png"
+
+
+def _load(saved_model: str) -> Callable[[np.ndarray, str], np.ndarray]:
+    """A function from (picture [h,w,3], its path for messages) to the picture in colour."""
+    if not tf.saved_model.contains_saved_model(saved_model):
+        raise UserError(f"There is no SavedModel in {saved_model}: pass a run's export folder.")
+    try:
+        model = tf.saved_model.load(saved_model)
+    except Exception as error:  # TensorFlow raises many kinds, some of them plain ValueErrors.
+        raise UserError(f"The SavedModel in {saved_model} is damaged.") from error
+    signature = model.signatures.get("serving_default")
+    if signature is None or list(signature.structured_outputs) != ["colorized"]:
+        raise UserError(f"The SavedModel in {saved_model} was not exported by koalagan.")
+
+    def colorize(rgb: np.ndarray, photograph: str) -> np.ndarray:
+        # By way of `model`: a signature alone does not keep its variables alive.
+        colorized = model.signatures["serving_default"]
+        try:
+            return colorized(image=tf.constant(rgb[None]))["colorized"][0].numpy()
+        except tf.errors.ResourceExhaustedError as error:
+            height, width = rgb.shape[:2]
+            raise pictures.BadPicture(
+                f"The picture {photograph} ({width}x{height} pixels) does not fit into memory: "
+                "make it smaller."
+            ) from error
+
+    return colorize
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise pictures.BadPicture(
+            f"The picture {path} cannot be read: {error.strerror}."
+        ) from error
+
+
+def _write(target: str, rgb: np.ndarray) -> None:
+    """Writes a PNG that appears whole or not at all."""
+    temporary = f"{target}.writing-{os.getpid()}"
+    try:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        try:
+            Image.fromarray(rgb).save(temporary, "PNG")
+            os.replace(temporary, target)
+        finally:
+            if os.path.exists(temporary):
+                os.remove(temporary)
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error.strerror}.") from error
+
+
+if __name__ == "__main__":
+    define_flags()
+    errors.run(main)

@@ -1,0 +1,324 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Measures exported models side by side, grey first.
+
+    python -m koalagan.evaluate --saved_model=DIR [--saved_model=DIR2 ...] \\
+        --dataset=... --data_dir=... --split=... --output_dir=OUT
+
+Writes `OUT/metrics.json` (every number, with the data and versions that made it), `OUT/table.md`
+(the same, to read) and `OUT/grid.png` (grey | each model | true). What is measured, and how, stands
+in `metrics`. A picture without colour is the first row of every table: a model that does not beat
+it has learned nothing.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import flags
+from PIL import Image
+
+import koalagan
+from koalagan import errors, lab, metrics, progress, summaries
+from koalagan.data import flags as data_flags
+from koalagan.data import sources, store
+from koalagan.errors import UserError
+
+# From L, float32 [B, H, W, 1], to ab [B, H, W, 2].
+Predictor = Callable[[tf.Tensor], tf.Tensor]
+
+_SSIM_WINDOW = 11
+_COLUMNS = {
+    "model": "model",
+    "psnr": "PSNR (dB)",
+    "psnr_pooled": "pooled (dB)",
+    "ssim": "SSIM",
+    "ssim_ab": "SSIM of ab",
+    "colorfulness": "colourfulness",
+    "colorfulness_gap": "gap",
+    "ciede2000": "CIEDE2000",
+    "ab_mae": "ab error",
+}
+
+
+def evaluate_models(
+    models: Mapping[str, Predictor],
+    pictures: np.ndarray,
+    *,
+    data: dict[str, Any],
+    output_dir: str,
+    batch_size: int = 16,
+    grid_rows: int = 8,
+) -> dict[str, Any]:
+    """Measures grey and then every model on every picture, and writes the three files.
+
+    Args:
+        models: from the name to show to the predictor.
+        pictures: the truth, uint8 [N, H, W, 3]; a memory map is read batch by batch.
+        data: what `pictures` are, for `metrics.json`: JSON-able, "dataset" and "split" at least.
+        output_dir: made if absent; its older results are replaced.
+        batch_size: pictures a predictor gets at once.
+        grid_rows: how many pictures, spread evenly over all, the grid shows.
+
+    Returns:
+        The content of `metrics.json`.
+
+    Raises:
+        UserError: the pictures are too small, a model does not answer with finite ab of the size of
+            its input, or `output_dir` cannot be written.
+    """
+    height, width = pictures.shape[1:3]
+    if min(height, width) < _SSIM_WINDOW:
+        raise UserError(
+            f"pictures of {height}x{width} are too small to measure: --image_size must be at least "
+            f"{_SSIM_WINDOW}."
+        )
+    try:
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        shown = np.linspace(0, len(pictures) - 1, min(grid_rows, len(pictures))).astype(int)
+        rows, columns = [], {}
+        for name, predict in {"grey": _grey, **models}.items():
+            measured = _measure(name, predict, pictures, batch_size)
+            rows.append({"model": name, **metrics.aggregate(measured)})
+            columns[name] = _colorize(name, predict, pictures[shown])
+        result = {
+            "rows": rows,
+            "truth": metrics.aggregate_truth(measured),
+            "data": data,
+            "versions": _versions(),
+        }
+        text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
+        grid = summaries.picture_grid({**columns, "true": pictures[shown]}, max_rows=grid_rows)
+        _publish(Path(output_dir, "grid.png"), Image.fromarray(grid).save)
+        _publish(Path(output_dir, "table.md"), lambda path: path.write_text(format_table(result)))
+        _publish(Path(output_dir, "metrics.json"), lambda path: path.write_text(text + "\n"))
+    except OSError as error:
+        raise UserError(
+            f"the results cannot be written to {output_dir} ({error.strerror or error}): make it "
+            "writable, or name another place with --output_dir."
+        ) from error
+    return result
+
+
+def format_table(result: Mapping[str, Any]) -> str:
+    """The result of `evaluate_models` as text: a Markdown table, aligned so as to read as it is."""
+    cells = [list(_COLUMNS.values())]
+    cells += [[_cell(name, row[name]) for name in _COLUMNS] for row in result["rows"]]
+    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+    lines = [_line(row, widths) for row in cells]
+    rule = [":" + "-" * (widths[0] - 1)] + ["-" * (width - 1) + ":" for width in widths[1:]]
+    lines.insert(1, _line(rule, widths))
+    pictures, truth, data = result["rows"][0]["pictures"], result["truth"], result["data"]
+    lines += [
+        "",
+        f"{pictures} pictures of {data['dataset']} {data['split']}, {truth['pictures_with_color']} "
+        "of them with colour (PSNR is the mean of those); the true colourfulness is "
+        f"{truth['colorfulness']:.2f}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def saved_model_predictor(path: str) -> Predictor:
+    """Loads a SavedModel that koalagan exported, for its signature `predict_ab`.
+
+    Raises:
+        UserError: there is no such SavedModel, it cannot be read, or koalagan did not export it;
+            when called, it does not take pictures of that size.
+    """
+    if not tf.saved_model.contains_saved_model(path):
+        raise UserError(
+            f"there is no SavedModel in {path}: name the folder that holds saved_model.pb, such as "
+            "the `export` folder of a run."
+        )
+    try:
+        loaded = tf.saved_model.load(path)
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise UserError(
+            f"the SavedModel in {path} cannot be read, export it again ({_brief(error)})."
+        ) from error
+    signature = loaded.signatures.get("predict_ab")
+    if signature is None or "ab" not in signature.structured_outputs:
+        raise UserError(
+            f"the SavedModel in {path} has no signature predict_ab that gives ab: name one that "
+            "koalagan exported."
+        )
+
+    def predict(L: tf.Tensor) -> tf.Tensor:
+        try:
+            # `loaded` and not its signature alone, which would let go of the variables.
+            return loaded.signatures["predict_ab"](L=L)["ab"]
+        except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+            height, width = L.shape[1:3]
+            raise UserError(
+                f"the SavedModel in {path} does not take pictures of {height}x{width}: pass the "
+                f"--image_size it was exported for ({_brief(error)})."
+            ) from error
+
+    return predict
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags of the command line."""
+    data_flags.define_data_flags(flag_values)
+    flags.DEFINE_multi_string(
+        "saved_model",
+        None,
+        "Folder of an exported model; repeat the flag to compare several.",
+        required=True,
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "split", "validation", "The pictures to measure on.", flag_values=flag_values
+    )
+    flags.DEFINE_string(
+        "output_dir",
+        None,
+        "Where metrics.json, table.md and grid.png go.",
+        required=True,
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "batch_size", 16, "Pictures at a time.", lower_bound=1, flag_values=flag_values
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the command line."""
+    settings = flags.FLAGS
+    if len(argv) > 1:
+        raise UserError(f"evaluate takes only flags, and {argv[1]!r} is none: see --help.")
+    paths = _names(settings.saved_model)
+    models = {name: saved_model_predictor(path) for name, path in paths.items()}
+    source = sources.open_source(
+        settings.dataset, settings.split, data_dir=settings.data_dir, download=settings.download
+    )
+    prepared = store.prepare(
+        source,
+        store_dir=settings.store_dir,
+        image_size=(settings.image_size, settings.image_size),
+        resize=settings.resize,
+        on_bad_picture=settings.on_bad_picture,
+    )
+    result = evaluate_models(
+        models,
+        prepared.pictures,
+        data={**prepared.manifest, "saved_models": paths},
+        output_dir=settings.output_dir,
+        batch_size=settings.batch_size,
+    )
+    print(format_table(result))
+    for name in ("metrics.json", "table.md", "grid.png"):
+        print(os.path.join(settings.output_dir, name))
+
+
+def _grey(L: tf.Tensor) -> tf.Tensor:
+    return tf.repeat(tf.zeros_like(L), 2, axis=-1)
+
+
+_measure_batch = tf.function(metrics.measure, reduce_retracing=True)
+
+
+def _measure(
+    name: str, predict: Predictor, pictures: np.ndarray, batch_size: int
+) -> list[dict[str, np.ndarray]]:
+    measured = []
+    with progress.bar(f"evaluate {name}", len(pictures)) as bar:
+        for start in range(0, len(pictures), batch_size):
+            truth = tf.constant(pictures[start : start + batch_size])
+            L, ab = lab.rgb_to_lab(truth)
+            batch = _measure_batch(truth, L, ab, _predict(name, predict, L))
+            measured.append({metric: values.numpy() for metric, values in batch.items()})
+            bar.update(len(truth))
+    return measured
+
+
+def _colorize(name: str, predict: Predictor, pictures: np.ndarray) -> np.ndarray:
+    L, _ = lab.rgb_to_lab(pictures)
+    return lab.lab_to_rgb(L, _predict(name, predict, L)).numpy()
+
+
+def _predict(name: str, predict: Predictor, L: tf.Tensor) -> tf.Tensor:
+    ab = tf.cast(predict(L), tf.float32)
+    expected = (*L.shape[:3], 2)
+    if tuple(ab.shape) != expected:
+        raise UserError(
+            f"{name} answered a lightness of {tuple(L.shape)} with {tuple(ab.shape)} and not "
+            f"{expected}: pass an --image_size that it takes."
+        )
+    if not tf.reduce_all(tf.math.is_finite(ab)):
+        raise UserError(
+            f"{name} predicts colours that are not numbers: its training diverged, train it again."
+        )
+    return ab
+
+
+def name(path: str) -> str:
+    """What tables call a SavedModel: its folder's name, or its run's where that is `export`.
+
+    An untrained embedding network is part of the name: no figure is shown without that word.
+    """
+    folder = Path(os.path.abspath(path))
+    short = folder.parent.name if folder.name == "export" else folder.name
+    try:
+        described = json.loads((folder / "assets.extra" / "koalagan.json").read_text())
+    except (OSError, ValueError):
+        return short
+    untrained = described.get("embedding_weights") == "random"
+    return f"{short} (random embedding)" if untrained else short
+
+
+def _names(paths: Sequence[str]) -> dict[str, str]:
+    """A name for each path; the whole path where names clash."""
+    names = [name(path) for path in paths]
+    taken = {short for short in names if names.count(short) > 1} | {"grey", "true"}
+    return {
+        os.path.abspath(path) if short in taken else short: path
+        for short, path in zip(names, paths, strict=True)
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "koalagan": koalagan.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "tensorflow-io": importlib.metadata.version("tensorflow-io"),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _publish(path: Path, write: Callable[[Path], Any]) -> None:
+    """Writes a file that is there whole or not at all, even if the machine stops meanwhile."""
+    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    write(temporary)
+    os.replace(temporary, path)
+
+
+def _cell(name: str, value: str | float | None) -> str:
+    if value is None:
+        return "-"
+    if name == "model":
+        return value.replace("|", "\\|")
+    return f"{value:.4f}" if name.startswith("ssim") else f"{value:.2f}"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [cells[0].ljust(widths[0])]
+    padded += [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+    return "| " + " | ".join(padded) + " |"
+
+
+def _brief(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200].rstrip(".")
+
+
+if __name__ == "__main__":
+    define_flags()
+    errors.run(main)

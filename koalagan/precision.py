@@ -1,0 +1,53 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""What `--mixed_precision` means on the machine at hand."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+CHOICES = ("auto", "float32", "float16", "bfloat16")
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 natively; False where the system does not tell."""
+    try:
+        facts = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "amx_bf16" in facts or "avx512_bf16" in facts
+
+
+def resolve(choice: str) -> str:
+    """ "auto" becomes the fastest dtype that is safe here; the other choices stay as they are.
+
+    NVIDIA GPUs of compute capability 8 and newer and CPUs with AMX or AVX512-BF16 get bfloat16,
+    GPUs of compute capability 7 float16 (with loss scaling), everything else float32.
+    """
+    if choice != "auto":
+        return choice
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        major = details.get("compute_capability", (0, 0))[0]
+        return "bfloat16" if major >= 8 else "float16" if major == 7 else "float32"
+    return "bfloat16" if _cpu_has_bfloat16() else "float32"
+
+
+def set_policy(dtype: str) -> None:
+    """Makes `dtype` ("float32", "float16" or "bfloat16") Keras's compute dtype from here on."""
+    name = "float32" if dtype == "float32" else f"mixed_{dtype}"
+    keras.mixed_precision.set_dtype_policy(name)
+
+
+@contextlib.contextmanager
+def policy(dtype: str) -> Iterator[None]:
+    """Keras's compute dtype is `dtype` inside, and what it was before afterwards."""
+    before = keras.mixed_precision.dtype_policy()
+    set_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)

@@ -1,0 +1,119 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Pictures to look at while a model learns and when it is compared."""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageDraw, ImageFont
+
+from koalagan import lab
+
+_GUTTER = 4
+
+
+def picture_grid(columns: Mapping[str, np.ndarray], *, max_rows: int = 8) -> np.ndarray:
+    """Lays pictures out side by side, one picture a row, with a title over each column.
+
+    Args:
+        columns: from title to pictures, uint8 [N, H, W, 3], the same shape in every column.
+        max_rows: how many of the N pictures to show, the first ones.
+
+    Returns:
+        uint8 [h, w, 3].
+    """
+    pictures = np.stack([np.asarray(column)[:max_rows] for column in columns.values()], axis=1)
+    rows, count, height, width, _ = pictures.shape
+    font, header, titles = _fit_titles(list(columns), width)
+    shape = (header + rows * (height + _GUTTER), _GUTTER + count * (width + _GUTTER), 3)
+    grid = Image.fromarray(np.full(shape, 255, np.uint8))
+    draw = ImageDraw.Draw(grid)
+    for column, title in enumerate(titles):
+        left = _GUTTER + column * (width + _GUTTER)
+        draw.text((left + width / 2, header / 2), title, fill="black", font=font, anchor="mm")
+        for row in range(rows):
+            top = header + row * (height + _GUTTER)
+            grid.paste(Image.fromarray(pictures[row, column]), (left, top))
+    return np.asarray(grid)
+
+
+def _fit_titles(
+    titles: list[str], width: int
+) -> tuple[ImageFont.FreeTypeFont | ImageFont.ImageFont, int, list[str]]:
+    """The font, the height of the header, and the titles cut to the width of a column."""
+    size = max(10, min(24, width // 12))
+    font = ImageFont.load_default(size)
+
+    def fit(title: str) -> str:
+        if font.getlength(title) <= width:
+            return title
+        # The end is cut: what tells two runs apart is more often at the start.
+        while title and font.getlength(title + "...") > width:
+            title = title[:-1]
+        return title + "..." if title else ""
+
+    return font, size + 2 * _GUTTER, [fit(title) for title in titles]
+
+
+class TensorBoardLog(keras.callbacks.Callback):
+    """Writes a run's curves and pictures for TensorBoard, at the run's global step.
+
+    `train/` gets the losses, averaged over the steps since the last point, every `every` steps;
+    `validation/` gets, after each epoch, the same losses on the validation pictures (so that both
+    curves share a chart), PSNR, SSIM, colourfulness, and the grid grey | predicted | true.
+
+    Keras's own TensorBoard callback starts its steps anew with every `fit`.
+
+    Args:
+        folder: WORKDIR/tensorboard.
+        grid_batch: a batch (see `koalagan.gan`) whose pictures the grid shows.
+        every: training steps between two points.
+    """
+
+    def __init__(self, folder: str, grid_batch: dict, every: int = 10):
+        super().__init__()
+        self._train = tf.summary.create_file_writer(f"{folder}/train")
+        self._validation = tf.summary.create_file_writer(f"{folder}/validation")
+        self._batch = grid_batch
+        self._every = every
+        self._seen: dict[str, tuple[float, float]] = {}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Read, not zeroed: an epoch that is continued has sums from before.
+        self._seen = self._sums()
+
+    def _sums(self) -> dict[str, tuple[float, float]]:
+        return {
+            name: (float(mean.total), float(mean.count))
+            for name, mean in self.model.training_losses.items()
+        }
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = int(self.model.step)
+        if step % self._every:
+            return
+        before, self._seen = self._seen, self._sums()
+        with self._train.as_default():
+            for name, (total, count) in self._seen.items():
+                total_before, count_before = before[name]
+                if count > count_before:
+                    tf.summary.scalar(name, (total - total_before) / (count - count_before), step)
+
+    def on_epoch_end(self, epoch, logs=None):
+        step = int(self.model.step)
+        L, ab = self._batch["L"], self._batch["ab"]
+        grid = picture_grid(
+            {
+                "grey": lab.lab_to_rgb(L, tf.zeros_like(ab)).numpy(),
+                "predicted": lab.lab_to_rgb(L, self.model(self._batch, training=False)).numpy(),
+                "true": lab.lab_to_rgb(L, ab).numpy(),
+            }
+        )
+        with self._validation.as_default():
+            for name, value in (logs or {}).items():
+                if name.startswith("val_"):
+                    tf.summary.scalar(name.removeprefix("val_"), value, step)
+            tf.summary.image("grey | predicted | true", grid[None], step)
+        self._train.flush()
+        self._validation.flush()
