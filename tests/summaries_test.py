@@ -1,8 +1,10 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
+import tensorflow as tf
+import tiny
 
-from koalagan import summaries
+from koalagan import gan, summaries
 
 
 def plain(level, count=3, height=20, width=48):
@@ -47,3 +49,45 @@ def test_picture_grid_cuts_titles_that_are_too_wide(title):
 def test_picture_grid_wants_columns_of_one_shape():
     with pytest.raises(ValueError):
         summaries.picture_grid({"one": plain(0), "two": plain(0, width=40)})
+
+
+def _events(folder):
+    """tag -> {step: value} of all event files below `folder`, read as TensorBoard does."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        for record in tf.compat.v1.io.tf_record_iterator(str(path)):
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                found.setdefault(value.tag, {})[event.step] = tf.make_ndarray(value.tensor)
+    return found
+
+
+def test_event_files_hold_the_papers_losses_the_metrics_and_the_grid(tmp_path):
+    model = tiny.gan()
+    model.step.assign(40)  # a run that is continued
+    model.compile(discriminator_every=2)
+    data = tf.data.Dataset.from_tensors(tiny.batch()).repeat()
+    log = summaries.TensorBoardLog(str(tmp_path), tiny.batch(seed=1), every=2)
+    history = model.fit(
+        data,
+        steps_per_epoch=4,
+        epochs=2,
+        validation_data=tf.data.Dataset.from_tensors(tiny.batch(seed=2)),
+        verbose=0,
+        shuffle=False,
+        callbacks=[log],
+    ).history
+    train, validation = _events(tmp_path / "train"), _events(tmp_path / "validation")
+    assert set(train) == set(gan.LOSSES)
+    assert all(list(points) == [42, 44, 46, 48] for points in train.values())
+    # The epoch's mean is the mean of its points: each stands for its own steps alone.
+    points = list(train["loss_G"].values())
+    assert (points[0] + points[1]) / 2 == pytest.approx(history["loss_G"][0], rel=1e-5)
+    assert (points[2] + points[3]) / 2 == pytest.approx(history["loss_G"][1], rel=1e-5)
+    assert {"psnr", "psnr_pooled", "ssim", "colorfulness", *gan.LOSSES} <= set(validation)
+    assert validation["psnr"][48] == pytest.approx(history["val_psnr"][1])
+    (grids,) = (points for tag, points in validation.items() if "grey | predicted" in tag)
+    assert list(grids) == [44, 48]
+    width, height = int(grids[48][0]), int(grids[48][1])
+    decoded = tf.io.decode_png(grids[48][2])
+    assert decoded.shape == (height, width, 3) and decoded.shape[0] > 4 * 16

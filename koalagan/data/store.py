@@ -13,12 +13,14 @@ even when their frozen networks differ. A folder under construction ends in `.pa
 interrupted at any time, is continued by the next run, and gets its name only when whole.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +31,7 @@ import numpy as np
 from koalagan import progress
 from koalagan.data import pictures as picture_files
 from koalagan.data import sources
-from koalagan.errors import UserError
+from koalagan.errors import UserError, one_line
 
 _FORMAT = 1  # raise it when the meaning of a stored row changes
 _CHUNK = 64  # rows between two marks of progress
@@ -74,9 +76,64 @@ def _write_json(path: Path, content: dict) -> None:
 
 def _array(path: Path, dtype, shape: tuple[int, ...]) -> np.ndarray:
     """Opens the memory map that an interrupted run left, or makes it."""
-    if path.exists():
-        return np.lib.format.open_memmap(path, mode="r+")
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if not path.exists():
+        # Under another name until it has its header and its length.
+        temporary = path.with_suffix(".tmp")
+        np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            # Its disk now: where a sparse file meets a full disk, the process dies of a bus error.
+            with temporary.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
+        os.replace(temporary, path)
+    return np.lib.format.open_memmap(path, mode="r+")
+
+
+@contextlib.contextmanager
+def _keeping_in(store_dir: Path) -> Iterator[None]:
+    """Tells what fails on the store's own disk as the user's to mend."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"the prepared pictures cannot be kept in {store_dir} ({error.strerror or error}): "
+            "make it writable, free some disk, or name another place with --store_dir."
+        ) from error
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Waits until no other run prepares in `folder`: two at once would mix up one store."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"another run is preparing pictures in {folder}: waiting for it to end")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:
+            pass  # Some network file systems have no locks; a single run needs none.
+        yield
+    finally:
+        os.close(handle)
+
+
+def _opened(read: Callable, path: Path):
+    """`read(path)`, for a file of a published store."""
+    try:
+        return read(path)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({one_line(error)}): delete {path.parent} to have its pictures "
+            "prepared again."
+        ) from error
+
+
+def _read_json(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+def _map(path: Path) -> np.ndarray:
+    return np.load(path, mmap_mode="r")
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
@@ -125,24 +182,22 @@ def prepare(
         "resize": resize,
     }
     slug = "".join(c if c.isalnum() else "_" for c in f"{source.name}-{source.split}").strip("_")
-    path = Path(store_dir) / f"{slug}-{_fingerprint(facts)}"
-    try:
-        Path(store_dir).mkdir(parents=True, exist_ok=True)
-        embed = None
-        if embedding_weights not in (None, "none"):
-            embed = _Embedding(path, embedding_weights)
-        if not path.exists():
-            _prepare_pictures(source, path, facts, skip=on_bad_picture == "skip")
-        manifest = json.loads((path / "manifest.json").read_text())
-        if manifest["skipped"] and on_bad_picture == "fail":
-            raise _bad_picture(f"picture {manifest['skipped'][0]} cannot be decoded")
-        pictures = np.load(path / "pictures.npy", mmap_mode="r")[: manifest["pictures"]]
-        embedding = embed.open(pictures) if embed else None
-    except OSError as error:
-        raise UserError(
-            f"the prepared pictures cannot be kept in {store_dir} ({error.strerror or error}): "
-            "make it writable, free some disk, or name another place with --store_dir."
-        ) from error
+    folder = Path(store_dir).expanduser()
+    path = folder / f"{slug[:100]}-{_fingerprint(facts)}"
+    with _keeping_in(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    embed = None
+    if embedding_weights not in (None, "none"):
+        embed = _Embedding(path, embedding_weights)
+    if not path.exists():
+        with _keeping_in(folder), _alone_in(folder):
+            if not path.exists():  # still, after waiting
+                _prepare_pictures(source, path, facts, skip=on_bad_picture == "skip")
+    manifest = _opened(_read_json, path / "manifest.json")
+    if on_bad_picture == "fail":
+        _refuse_skipped(manifest["skipped"])
+    pictures = _opened(_map, path / "pictures.npy")[: manifest["pictures"]]
+    embedding = embed.open(pictures) if embed else None
     return Store(path, manifest, pictures, embedding)
 
 
@@ -150,6 +205,21 @@ def _bad_picture(what: str) -> UserError:
     return UserError(
         f"{what.rstrip('.')}: mend or remove it, or pass --on_bad_picture=skip to go on without it."
     )
+
+
+def _refuse_skipped(skipped: list[str]) -> None:
+    if skipped:
+        raise _bad_picture(f"picture {skipped[0]} cannot be decoded")
+
+
+def _records(source: sources.Source, start: int) -> Iterator[tuple[str, bytes]]:
+    """The records from number `start` on; what fails in them is not the store's fault."""
+    try:
+        yield from itertools.islice(source.records(), start, None)
+    except OSError as error:
+        raise UserError(
+            f"the pictures of {source.name} {source.split} cannot be read: {one_line(error)}."
+        ) from error
 
 
 def _prepare_pictures(source: sources.Source, path: Path, facts: dict, *, skip: bool) -> None:
@@ -166,10 +236,14 @@ def _prepare_pictures(source: sources.Source, path: Path, facts: dict, *, skip: 
     state_file = unfinished / "state.json"
     state = {"records": 0, "rows": 0, "skipped": []}
     if state_file.exists():
-        state = json.loads(state_file.read_text())
+        state = _opened(_read_json, state_file)
+    if not skip:
+        _refuse_skipped(state["skipped"])
     ids_file = unfinished / "ids.txt"
-    ids = ids_file.read_text().splitlines()[: state["rows"]] if ids_file.exists() else []
-    ids_file.write_text("".join(f"{name}\n" for name in ids))
+    # File names need not be valid Unicode.
+    text = {"encoding": "utf-8", "errors": "surrogateescape"}
+    ids = ids_file.read_text(**text).splitlines()[: state["rows"]] if ids_file.exists() else []
+    ids_file.write_text("".join(f"{name}\n" for name in ids), **text)
 
     def decode(record: tuple[str, bytes]) -> np.ndarray | picture_files.BadPicture:
         name, encoded = record
@@ -181,7 +255,7 @@ def _prepare_pictures(source: sources.Source, path: Path, facts: dict, *, skip: 
             picture = picture_files.centre_crop(picture, (height, width))
         return picture_files.resize(picture, (height, width)).numpy()
 
-    records = itertools.islice(source.records(), state["records"], None)
+    records = _records(source, state["records"])
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,
         progress.bar(f"prepare {source.split}", source.count, state["records"]) as bar,
@@ -195,12 +269,12 @@ def _prepare_pictures(source: sources.Source, path: Path, facts: dict, *, skip: 
                     state["skipped"].append(name)
                     continue
                 pictures[len(ids)] = picture
-                ids.append(name.replace("\n", " "))
+                ids.append(" ".join(name.splitlines()))
             state["records"] += len(chunk)
             state["rows"] = len(ids)
             # The order makes a kill harmless: rows first, then the mark that says they are there.
             pictures.flush()
-            with ids_file.open("a") as file:
+            with ids_file.open("a", **text) as file:
                 file.writelines(f"{name}\n" for name in ids[rows:])
             _write_json(state_file, state)
             bar.update(len(chunk))
@@ -243,8 +317,11 @@ class _Embedding:
         """float32 [N,2,1001], computed first where it is not there."""
         if self.model is not None:
             network = partial(self.model, training=False)
-            _compute_rows(self.target, self.row_shape, pictures, network)
-        return np.load(self.target, mmap_mode="r")
+            folder = self.target.parent
+            with _keeping_in(folder.parent), _alone_in(folder):
+                if not self.target.exists():  # still, after waiting
+                    _compute_rows(self.target, self.row_shape, pictures, network)
+        return _opened(_map, self.target)
 
 
 def _compute_rows(target: Path, row_shape: tuple, pictures: np.ndarray, network: Callable) -> None:
@@ -274,5 +351,6 @@ def _compute_rows(target: Path, row_shape: tuple, pictures: np.ndarray, network:
             rows.flush()
             _write_json(state_file, {"rows": done})
             bar.update(len(batch))
+    # In this order: a mark that outlived its rows would call those of a later run done.
+    state_file.unlink(missing_ok=True)
     os.replace(unfinished, target)
-    state_file.unlink()

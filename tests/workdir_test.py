@@ -1,0 +1,81 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+import pytest
+from absl import flags
+
+from koalagan import workdir
+from koalagan.errors import UserError
+
+
+def settings(*given):
+    values = flags.FlagValues()
+    workdir.define_run_flags(values)
+    values(["train", *given])
+    return values
+
+
+def test_defaults_are_the_papers():
+    values = settings()
+    assert (values.pretrain_epochs, values.epochs, values.batch_size) == (20, 15, 64)
+    assert (values.pretrain_learning_rate, values.l1_weight) == (1e-4, 100.0)
+    assert values.generator_learning_rate == values.discriminator_learning_rate == 2e-4
+    assert (values.discriminator_every, values.image_size) == (5, 256)
+    assert (values.train_split, values.eval_split) == ("train[:8000]", "train[8000:10000]")
+
+
+def test_flags_txt_repeats_the_run(tmp_path):
+    given = settings(
+        f"--workdir={tmp_path}/run", "--epochs=3", "--mixed_precision=float32", "--seed=7"
+    )
+    workdir.resolve(given)
+    workdir.write_flags(given)
+    again = settings(f"--flagfile={tmp_path}/run/flags.txt", f"--workdir={tmp_path}/run")
+    assert again.flag_values_dict() == given.flag_values_dict()
+    assert "workdir" not in (tmp_path / "run" / "flags.txt").read_text()
+    workdir.check(again)
+
+
+def test_a_run_is_continued_with_its_flags_only(tmp_path):
+    given = settings(f"--workdir={tmp_path}", "--mixed_precision=float32")
+    workdir.check(given)  # nothing there yet
+    workdir.write_flags(given)
+    elsewhere = settings(
+        f"--workdir={tmp_path}", "--mixed_precision=float32", "--store_dir=/elsewhere"
+    )
+    workdir.check(elsewhere)
+    other = settings(f"--workdir={tmp_path}", "--mixed_precision=float32", "--seed=1")
+    with pytest.raises(UserError, match=r"--seed=0 \(now 1\)"):
+        workdir.check(other)
+
+
+def test_resolve_makes_paths_absolute_and_names_the_dtype(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = settings("--workdir=run", "--data_dir=pictures")
+    workdir.resolve(given)
+    assert given.data_dir == str(tmp_path / "pictures")
+    assert given.mixed_precision in ("float32", "float16", "bfloat16")
+
+
+@pytest.mark.parametrize(
+    "given, sentence",
+    [
+        ([], "--workdir is missing"),
+        (["--workdir=x", "--epochs=0", "--pretrain_epochs=0"], "nothing would be trained"),
+    ],
+)
+def test_flags_that_make_no_run(given, sentence):
+    with pytest.raises(UserError, match=sentence):
+        workdir.resolve(settings(*given))
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(UserError, match="holds no flags.txt"):
+        workdir.read_flags(str(tmp_path))
+    (tmp_path / "flags.txt").write_text("--nonsense=1\n")
+    with pytest.raises(UserError, match="nonsense"):
+        workdir.read_flags(str(tmp_path))
+
+
+def test_generator_leaves_the_embedding_out():
+    with_it = workdir.build_generator(settings("--embedding_weights=random"), 32)
+    without = workdir.build_generator(settings("--embedding_weights=none"), 32)
+    assert with_it.count_params() == 6_574_050 and without.count_params() == 6_317_794
