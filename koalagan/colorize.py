@@ -18,7 +18,7 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from koalagan import errors, progress
+from koalagan import errors, progress, saved_model
 from koalagan.data import pictures, sources
 from koalagan.errors import UserError
 
@@ -153,23 +153,13 @@ def _result_names(name: str, shared: bool) -> Iterator[str]:
         yield f"{name}-{number}.png"
 
 
-def _load(saved_model: str) -> Callable[[np.ndarray, str], np.ndarray]:
+def _load(path: str) -> Callable[[np.ndarray, str], np.ndarray]:
     """A function from (picture [h,w,3], its path for messages) to the picture in colour."""
-    if not tf.saved_model.contains_saved_model(saved_model):
-        raise UserError(f"There is no SavedModel in {saved_model}: pass a run's export folder.")
-    try:
-        model = tf.saved_model.load(saved_model)
-    except Exception as error:  # TensorFlow raises many kinds, some of them plain ValueErrors.
-        raise UserError(f"The SavedModel in {saved_model} is damaged.") from error
-    signature = model.signatures.get("serving_default")
-    if signature is None or list(signature.structured_outputs) != ["colorized"]:
-        raise UserError(f"The SavedModel in {saved_model} was not exported by koalagan.")
+    signature = saved_model.load(path, "serving_default", "colorized")
 
     def colorize(rgb: np.ndarray, photograph: str) -> np.ndarray:
-        # By way of `model`: a signature alone does not keep its variables alive.
-        colorized = model.signatures["serving_default"]
         try:
-            return colorized(image=tf.constant(rgb[None]))["colorized"][0].numpy()
+            return signature(image=tf.constant(rgb[None]))[0].numpy()
         except tf.errors.ResourceExhaustedError as error:
             height, width = rgb.shape[:2]
             raise pictures.BadPicture(

@@ -25,10 +25,10 @@ from absl import flags
 from PIL import Image
 
 import koalagan
-from koalagan import errors, lab, metrics, progress, summaries
+from koalagan import errors, lab, metrics, progress, saved_model, summaries
 from koalagan.data import flags as data_flags
 from koalagan.data import sources, store
-from koalagan.errors import UserError
+from koalagan.errors import UserError, one_line
 
 # From L, float32 [B, H, W, 1], to ab [B, H, W, 2].
 Predictor = Callable[[tf.Tensor], tf.Tensor]
@@ -131,33 +131,16 @@ def saved_model_predictor(path: str) -> Predictor:
         UserError: there is no such SavedModel, it cannot be read, or koalagan did not export it;
             when called, it does not take pictures of that size.
     """
-    if not tf.saved_model.contains_saved_model(path):
-        raise UserError(
-            f"there is no SavedModel in {path}: name the folder that holds saved_model.pb, such as "
-            "the `export` folder of a run."
-        )
-    try:
-        loaded = tf.saved_model.load(path)
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        raise UserError(
-            f"the SavedModel in {path} cannot be read, export it again ({_brief(error)})."
-        ) from error
-    signature = loaded.signatures.get("predict_ab")
-    if signature is None or "ab" not in signature.structured_outputs:
-        raise UserError(
-            f"the SavedModel in {path} has no signature predict_ab that gives ab: name one that "
-            "koalagan exported."
-        )
+    signature = saved_model.load(path, "predict_ab", "ab")
 
     def predict(L: tf.Tensor) -> tf.Tensor:
         try:
-            # `loaded` and not its signature alone, which would let go of the variables.
-            return loaded.signatures["predict_ab"](L=L)["ab"]
+            return signature(L=L)
         except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
             height, width = L.shape[1:3]
             raise UserError(
                 f"the SavedModel in {path} does not take pictures of {height}x{width}: pass the "
-                f"--image_size it was exported for ({_brief(error)})."
+                f"--image_size it was exported for ({one_line(error)})."
             ) from error
 
     return predict
@@ -313,10 +296,6 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     padded = [cells[0].ljust(widths[0])]
     padded += [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
     return "| " + " | ".join(padded) + " |"
-
-
-def _brief(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200].rstrip(".")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,12 @@ class ProgressLine(keras.callbacks.Callback):
         self._epochs = epochs
         self._batch_size = batch_size
         self._steps = steps
+        self._bar = None
+
+    def close(self) -> None:
+        """Ends the bar of an epoch that is not going to end."""
+        if self._bar is not None:
+            self._bar.close()
 
     def on_epoch_begin(self, epoch, logs=None):
         done = int(self.model.step) % self._steps
@@ -126,29 +132,35 @@ def _fit(
         )
 
 
-def _train(settings: flags.FlagValues, training: store.Store, validation: store.Store) -> int:
-    """Trains both phases; returns 0, or 128 + the signal that stopped it."""
+def _build(settings: flags.FlagValues) -> ColorizationGAN:
     generator = workdir.build_generator(settings, settings.image_size)
-    gan = ColorizationGAN(
+    if settings.init_from:
+        checkpoint.restore_generator(generator, settings.init_from)
+    return ColorizationGAN(
         generator,
         patchgan.build(settings.image_size),
         pretrain_learning_rate=settings.pretrain_learning_rate,
         generator_learning_rate=settings.generator_learning_rate,
         discriminator_learning_rate=settings.discriminator_learning_rate,
     )
+
+
+def _train(
+    gan: ColorizationGAN,
+    settings: flags.FlagValues,
+    training: store.Store,
+    validation: store.Store,
+) -> int:
+    """Trains both phases; returns 0, or 128 + the signal that stopped it."""
     run_checkpoint = checkpoint.RunCheckpoint(gan, settings.workdir)
     if run_checkpoint.restore():
         print(f"continuing {settings.workdir} at step {int(gan.step)}")
-    elif settings.init_from:
-        checkpoint.restore_generator(generator, settings.init_from)
     steps = pipeline.steps_per_epoch(len(training), settings.batch_size)
     epochs = settings.pretrain_epochs + settings.epochs
     saver = checkpoint.Saver(run_checkpoint)
-    callbacks = [
-        summaries.TensorBoardLog(f"{settings.workdir}/tensorboard", _grid_batch(validation)),
-        ProgressLine(epochs, settings.batch_size, steps),
-        saver,
-    ]
+    line = ProgressLine(epochs, settings.batch_size, steps)
+    log = summaries.TensorBoardLog(f"{settings.workdir}/tensorboard", _grid_batch(validation))
+    callbacks = [log, line, saver]
     try:
         with saver:
             for adversarial, last_epoch in ((False, settings.pretrain_epochs), (True, epochs)):
@@ -163,6 +175,7 @@ def _train(settings: flags.FlagValues, training: store.Store, validation: store.
                     gan, training, validation, settings, last_epoch=last_epoch, callbacks=callbacks
                 )
     except checkpoint.Stopped:
+        line.close()
         print(
             f"stopped by {saver.stopped_by.name} after step {int(gan.step)}, saved as "
             f"{run_checkpoint.save()}: the same command continues."
@@ -171,21 +184,24 @@ def _train(settings: flags.FlagValues, training: store.Store, validation: store.
     return 0
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the command line; returns the exit status."""
-    settings = flags.FLAGS
-    if len(argv) > 1:
-        raise UserError(f"train takes only flags, and {argv[1]!r} is none: see --help.")
-    started = time.time()
+def train(settings: flags.FlagValues) -> int:
+    """Does all that the command does, as `settings` (see `workdir.define_run_flags`) say.
+
+    Returns:
+        0, or 128 + the signal that stopped training.
+
+    Raises:
+        UserError: a setting is impossible, or what it names is not there.
+    """
+    started = time.monotonic()
     workdir.resolve(settings)
-    precision.set_policy(settings.mixed_precision)
     keras.utils.set_random_seed(settings.seed)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
-    # Impossible sizes end here, before any work.
-    workdir.build_generator(settings, settings.image_size)
-    patchgan.build(settings.image_size)
     workdir.check(settings)
+    # Built first: what is impossible about it is said before any work.
+    with precision.policy(settings.mixed_precision):
+        gan = _build(settings)
     print(f"prepared pictures are kept in {settings.store_dir} (--store_dir)")
     training = _prepare(settings, settings.train_split)
     if not pipeline.steps_per_epoch(len(training), settings.batch_size):
@@ -197,10 +213,11 @@ def main(argv: Sequence[str]) -> int:
     workdir.write_flags(settings)
     print(
         f"training {settings.generator} on {len(training)} pictures, validating on "
-        f"{len(validation)}, in {settings.mixed_precision}; watch it with "
-        f"tensorboard --logdir={settings.workdir}/tensorboard"
+        f"{len(validation)}, in {settings.mixed_precision}; watch it with\n"
+        f"    tensorboard --logdir={settings.workdir}/tensorboard",
+        flush=True,
     )
-    status = _train(settings, training, validation)
+    status = _train(gan, settings, training, validation)
     if status:
         return status
     saved_model = f"{settings.workdir}/export"
@@ -216,9 +233,16 @@ def main(argv: Sequence[str]) -> int:
         f"pictures:    {settings.workdir}/grid.png\n"
         f"SavedModel:  {saved_model}\n"
         f"TensorBoard: tensorboard --logdir={settings.workdir}/tensorboard\n"
-        f"time:        {(time.time() - started) / 60:.1f} minutes"
+        f"time:        {(time.monotonic() - started) / 60:.1f} minutes"
     )
     return 0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line; returns the exit status."""
+    if len(argv) > 1:
+        raise UserError(f"train takes only flags, and {argv[1]!r} is none: see --help.")
+    return train(flags.FLAGS)
 
 
 if __name__ == "__main__":

@@ -159,8 +159,8 @@ def test_mistakes_are_told_in_one_sentence(model, tmp_path):
         ((model, out, notes), "no pictures in"),
         ((model, out, tmp_path / "absent.jpg"), "no photograph or folder .*absent.jpg"),
         ((str(tmp_path / "absent"), out, photo), "no SavedModel in .*absent"),
-        ((str(other), out, photo), "not exported by koalagan"),
-        ((str(damaged), out, photo), "damaged is damaged"),
+        ((str(other), out, photo), "no signature serving_default"),
+        ((str(damaged), out, photo), "damaged cannot be read"),
         ((model, photo, photo), "cannot be written"),
     ]:
         with pytest.raises(UserError, match=words) as info:

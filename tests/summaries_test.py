@@ -51,7 +51,7 @@ def test_picture_grid_wants_columns_of_one_shape():
         summaries.picture_grid({"one": plain(0), "two": plain(0, width=40)})
 
 
-def _events(folder):
+def events(folder):
     """tag -> {step: value} of all event files below `folder`, read as TensorBoard does."""
     found = {}
     for path in sorted(folder.iterdir()):
@@ -77,7 +77,7 @@ def test_event_files_hold_the_papers_losses_the_metrics_and_the_grid(tmp_path):
         shuffle=False,
         callbacks=[log],
     ).history
-    train, validation = _events(tmp_path / "train"), _events(tmp_path / "validation")
+    train, validation = events(tmp_path / "train"), events(tmp_path / "validation")
     assert set(train) == set(gan.LOSSES)
     assert all(list(points) == [42, 44, 46, 48] for points in train.values())
     # The epoch's mean is the mean of its points: each stands for its own steps alone.

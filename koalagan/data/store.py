@@ -133,7 +133,7 @@ def _read_json(path: Path) -> dict:
 
 
 def _map(path: Path) -> np.ndarray:
-    return np.load(path, mmap_mode="r")
+    return np.lib.format.open_memmap(path, mode="r")
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
@@ -243,6 +243,8 @@ def _prepare_pictures(source: sources.Source, path: Path, facts: dict, *, skip: 
     # File names need not be valid Unicode.
     text = {"encoding": "utf-8", "errors": "surrogateescape"}
     ids = ids_file.read_text(**text).splitlines()[: state["rows"]] if ids_file.exists() else []
+    if len(ids) < state["rows"]:  # A power failure kept the state and lost the ids before it.
+        state, ids = {"records": 0, "rows": 0, "skipped": []}, []
     ids_file.write_text("".join(f"{name}\n" for name in ids), **text)
 
     def decode(record: tuple[str, bytes]) -> np.ndarray | picture_files.BadPicture:

@@ -1,0 +1,41 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Loading what `koalagan.export` writes, for the commands that use it."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from koalagan.errors import UserError, one_line
+
+
+def load(path: str, signature: str, output: str) -> Callable[..., tf.Tensor]:
+    """The named output of a signature, as a function of the signature's keyword arguments.
+
+    Args:
+        path: the SavedModel's folder, such as a run's `export`.
+        signature: `serving_default`, `colorize_bytes` or `predict_ab`.
+        output: the name of what it returns.
+
+    Raises:
+        UserError: there is no such SavedModel, it cannot be read, or koalagan did not export it.
+    """
+    if not tf.saved_model.contains_saved_model(path):
+        raise UserError(
+            f"there is no SavedModel in {path}: name the folder that holds saved_model.pb, such as "
+            "the `export` folder of a run."
+        )
+    try:
+        loaded = tf.saved_model.load(path)
+    except Exception as error:  # A damaged protobuf surfaces as many kinds, plain ValueErrors too.
+        raise UserError(
+            f"the SavedModel in {path} cannot be read, export it again ({one_line(error)})."
+        ) from error
+    function = loaded.signatures.get(signature)
+    if function is None or output not in function.structured_outputs:
+        raise UserError(
+            f"the SavedModel in {path} has no signature {signature} that gives {output}: name one "
+            "that koalagan exported."
+        )
+
+    # By way of `loaded`: a signature alone does not keep the variables alive.
+    return lambda **inputs: loaded.signatures[signature](**inputs)[output]

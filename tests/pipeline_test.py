@@ -1,0 +1,245 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Batches: their contract, their order, their flips, and that a run can start at any step."""
+
+import itertools
+
+import numpy as np
+import pytest
+import skimage.color
+import store_test
+import tensorflow as tf
+
+from koalagan.data import pipeline
+from koalagan.data.store import Store
+
+COUNT = 10
+SIZE = (6, 8)
+MIRRORED = 1000.0  # what the stand-in embedding of a mirror image has more
+
+
+def pictures(count=COUNT):
+    return np.random.default_rng(0).integers(0, 256, (count, *SIZE, 3), np.uint8)
+
+
+def embeddings(count=COUNT):
+    """Row i holds i in every class, and i + MIRRORED for the mirror image."""
+    rows = np.arange(count, dtype=np.float32)
+    both = np.stack([rows, rows + MIRRORED], axis=1)
+    return np.repeat(both[..., None], 1001, axis=-1)
+
+
+def mapped(path, array):
+    np.save(path, array)
+    return np.load(path, mmap_mode="r")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(
+        tmp_path,
+        {"pictures": COUNT},
+        mapped(tmp_path / "pictures.npy", pictures()),
+        mapped(tmp_path / "embedding.npy", embeddings()),
+    )
+
+
+@pytest.fixture
+def plain(store):
+    return Store(store.path, store.manifest, store.pictures)
+
+
+def training(store, steps, *, batch_size=4, seed=7, **options):
+    batches = pipeline.training_batches(store, batch_size=batch_size, seed=seed, **options)
+    return list(itertools.islice(batches.as_numpy_iterator(), steps))
+
+
+def evaluation(store, batch_size):
+    batches = pipeline.evaluation_batches(store, batch_size=batch_size)
+    return list(batches.as_numpy_iterator())
+
+
+def rows_and_flips(batch):
+    """Which rows a batch shows, and which of them mirrored, as told by its embeddings."""
+    told = batch["embedding"][:, 0]
+    return (told % MIRRORED).astype(int), told >= MIRRORED
+
+
+def lab_of(rgb):
+    return skimage.color.rgb2lab(rgb)
+
+
+def shown(batch):
+    """The batch in Lab units."""
+    return np.concatenate([(batch["L"] + 1) * 50, batch["ab"] * 110], axis=-1)
+
+
+def assert_same(batches, others):
+    assert len(batches) == len(others)
+    for batch, other in zip(batches, others, strict=True):
+        assert batch.keys() == other.keys()
+        for name in batch:
+            np.testing.assert_array_equal(batch[name], other[name])
+
+
+# The contract.
+
+
+@pytest.mark.parametrize("make", [pipeline.evaluation_batches, pipeline.training_batches])
+def test_a_batch_is_as_the_contract_says(store, make):
+    seed = {"seed": 0} if make is pipeline.training_batches else {}
+    batches = make(store, batch_size=4, **seed)
+    shapes = {"L": (*SIZE, 1), "ab": (*SIZE, 2), "embedding": (1001,)}
+    assert batches.element_spec == {
+        name: tf.TensorSpec((None, *shape), tf.float32) for name, shape in shapes.items()
+    }
+    batch = next(batches.as_numpy_iterator())
+    for name, shape in shapes.items():
+        assert batch[name].shape == (4, *shape) and batch[name].dtype == np.float32
+    assert -1 <= batch["L"].min() < -0.5 and 0.5 < batch["L"].max() <= 1
+    assert -1 <= batch["ab"].min() < -0.3 and 0.3 < batch["ab"].max() <= 1
+
+
+def test_a_store_without_embedding_makes_batches_without(store, plain):
+    assert set(training(plain, 1)[0]) == {"L", "ab"}
+    assert set(evaluation(plain, 4)[0]) == {"L", "ab"}
+    for batch, other in zip(training(plain, 5), training(store, 5), strict=True):
+        np.testing.assert_array_equal(batch["L"], other["L"])
+        np.testing.assert_array_equal(batch["ab"], other["ab"])
+
+
+def test_a_batch_larger_than_the_store_is_an_error(store):
+    with pytest.raises(ValueError, match="a batch of 11 is larger than the 10 pictures"):
+        pipeline.training_batches(store, batch_size=11, seed=0)
+    assert len(training(store, 1, batch_size=10)[0]["L"]) == 10
+
+
+def test_steps_per_epoch_drops_the_rest():
+    assert [pipeline.steps_per_epoch(10, size) for size in (1, 3, 4, 5, 10, 11)] == [
+        10, 3, 2, 2, 1, 0,
+    ]  # fmt: skip
+
+
+# Order.
+
+
+def test_the_order_is_a_permutation_that_depends_on_seed_and_epoch_alone():
+    orders = {}
+    for seed, epoch in itertools.product(range(3), range(3)):
+        orders[seed, epoch] = pipeline.epoch_order(seed, epoch, 50)
+        np.testing.assert_array_equal(np.sort(orders[seed, epoch]), np.arange(50))
+    assert len({tuple(order) for order in orders.values()}) == 9
+    np.random.seed(5)
+    tf.random.set_seed(5)
+    np.testing.assert_array_equal(pipeline.epoch_order(2, 1, 50), orders[2, 1])
+
+
+def test_an_epoch_shows_its_order_and_drops_only_the_rest(store):
+    batches = training(store, 6)
+    dropped = []
+    for epoch in range(3):
+        rows = np.concatenate(
+            [rows_and_flips(batch)[0] for batch in batches[2 * epoch : 2 * epoch + 2]]
+        )
+        np.testing.assert_array_equal(rows, pipeline.epoch_order(7, epoch, COUNT)[:8])
+        assert len(set(rows)) == 8
+        dropped.append(frozenset(range(COUNT)) - set(rows))
+    assert len(set(dropped)) > 1  # each epoch leaves out others
+
+
+def test_an_epoch_of_whole_batches_shows_every_picture(store):
+    for epoch in range(3):
+        batches = training(store, 2, batch_size=5, first_step=2 * epoch)
+        rows = np.concatenate([rows_and_flips(batch)[0] for batch in batches])
+        assert sorted(rows) == list(range(COUNT))
+
+
+def test_batches_depend_on_the_seed_and_repeat(store):
+    first = training(store, 3, seed=1)
+    assert_same(first, training(store, 3, seed=1))
+    assert not np.array_equal(first[0]["L"], training(store, 3, seed=2)[0]["L"])
+
+
+@pytest.mark.parametrize("first_step", [1, 2, 3, 4, 7])
+def test_starting_at_a_step_gives_what_an_uninterrupted_run_sees_from_there(store, first_step):
+    # Two steps make an epoch, so these start inside epochs and at their ends, and cross several.
+    uninterrupted = training(store, 10)
+    assert_same(training(store, 10 - first_step, first_step=first_step), uninterrupted[first_step:])
+
+
+# Flips.
+
+
+def test_flips_depend_on_seed_epoch_and_row_alone():
+    rows = np.arange(400)
+    flips = pipeline.flips(3, 5, rows)
+    assert flips.dtype == bool and flips.shape == rows.shape
+    assert 0.4 < flips.mean() < 0.6
+    shuffled = np.random.default_rng(0).permutation(rows)[:77]
+    np.testing.assert_array_equal(pipeline.flips(3, 5, shuffled), flips[shuffled])
+    for other in (pipeline.flips(3, 6, rows), pipeline.flips(4, 5, rows)):
+        assert 0.4 < (flips == other).mean() < 0.6
+
+
+def test_a_mirrored_picture_comes_with_the_embedding_of_its_mirror(store):
+    batches = training(store, 8)
+    lab = lab_of(pictures())
+    seen = []
+    for step, batch in enumerate(batches):
+        rows, mirrored = rows_and_flips(batch)
+        np.testing.assert_array_equal(mirrored, pipeline.flips(7, step // 2, rows))
+        seen.extend(mirrored)
+        expected = np.where(mirrored[:, None, None, None], lab[rows, :, ::-1], lab[rows])
+        np.testing.assert_allclose(shown(batch), expected, atol=1e-3)
+    assert 0 < sum(seen) < len(seen)
+
+
+def test_flips_can_be_left_out(store):
+    rows, mirrored = rows_and_flips(training(store, 1, batch_size=10, flip=False)[0])
+    assert not mirrored.any()
+    np.testing.assert_array_equal(rows, pipeline.epoch_order(7, 0, COUNT))
+
+
+# Evaluation.
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 5, 10, 16])
+def test_evaluation_shows_every_picture_once_in_order_and_never_mirrored(store, batch_size):
+    batches = evaluation(store, batch_size)
+    sizes = [len(batch["L"]) for batch in batches]
+    assert sizes == [min(batch_size, COUNT - start) for start in range(0, COUNT, batch_size)]
+    told = [rows_and_flips(batch) for batch in batches]
+    np.testing.assert_array_equal(np.concatenate([rows for rows, _ in told]), np.arange(COUNT))
+    assert not np.concatenate([mirrored for _, mirrored in told]).any()
+    everything = np.concatenate([shown(batch) for batch in batches])
+    np.testing.assert_allclose(everything, lab_of(pictures()), atol=1e-3)
+
+
+def test_evaluation_batches_can_be_gone_through_again(store):
+    batches = pipeline.evaluation_batches(store, batch_size=4)
+    assert_same(list(batches.as_numpy_iterator()), list(batches.as_numpy_iterator()))
+    assert int(batches.cardinality()) == 3  # Keras asks it for the number of steps
+
+
+# The store.
+
+
+def test_batches_leave_the_store_as_it_is(store):
+    assert isinstance(store.pictures, np.memmap)
+    training(store, 6)
+    np.testing.assert_array_equal(store.pictures, pictures())
+
+    # Nor do they change an array in memory, which no file's mode protects.
+    in_memory = Store(store.path, store.manifest, pictures(), embeddings())
+    assert_same(training(in_memory, 6), training(store, 6))
+    np.testing.assert_array_equal(in_memory.pictures, pictures())
+
+
+def test_a_prepared_stores_embedding_is_that_of_the_batchs_own_lightness(tmp_path, monkeypatch):
+    # What a generator is given in training is what the exported chain computes: network(L).
+    store_test.tiny_embedding(monkeypatch)
+    prepared = store_test.prepare(tmp_path, embedding_weights="a")
+    batches = training(prepared, 6) + evaluation(prepared, 8)
+    assert sum(len(batch["L"]) for batch in batches) == 6 * 4 + store_test.COUNT
+    for batch in batches:
+        expected = batch["L"].reshape(len(batch["L"]), -1) @ store_test.matrix("a")
+        np.testing.assert_allclose(batch["embedding"], expected, atol=1e-4)
