@@ -63,7 +63,7 @@ def define_run_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     count("batch_size", 64, 1, "Pictures in a step.")
     choice("mixed_precision", precision.CHOICES, "Compute dtype; auto takes the fastest safe one.")
     text("init_from", None, "Start from the generator of another run's folder.")
-    flags.DEFINE_integer("seed", 0, "Of weights, order and flips.", flag_values=flag_values)
+    count("seed", 0, 0, "Of weights, order and flips.")
     flags.DEFINE_boolean(
         "deterministic", False, "Only kernels that repeat bit by bit.", flag_values=flag_values
     )

@@ -635,7 +635,7 @@ def test_the_disk_it_takes_is_said_before_the_first_picture(tmp_path, monkeypatc
     free_disk(monkeypatch, 98_700_000_000)
     store.require_space(tmp_path, 23_450_000_000, "preparing it")
     assert capsys.readouterr().out.strip() == (
-        f"preparing it takes 23.45 GB in {tmp_path} (99 GB free)"
+        f"preparing it takes 23.4 GB in {tmp_path} (98.7 GB free)"
     )
 
 

@@ -143,12 +143,16 @@ def require_space(folder: Path, needed: int, what: str) -> None:
         UserError: the disk is too small.
     """
     free = shutil.disk_usage(folder).free
-    print(f"{what} takes {needed / 1e9:.2f} GB in {folder} ({free / 1e9:.0f} GB free)")
+    print(f"{what} takes {_size(needed)} in {folder} ({_size(free)} free)")
     if needed > free:
         raise UserError(
-            f"{what} needs {needed / 1e9:.2f} GB and the disk of {folder} has "
-            f"{free / 1e9:.2f} GB free: free some, or name another place with --store_dir."
+            f"{what} needs {_size(needed)} and the disk of {folder} has {_size(free)} free: free "
+            "some, or name another place with --store_dir."
         )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
 
 
 def prepare(
@@ -189,6 +193,13 @@ def prepare(
     embed = None
     if embedding_weights not in (None, "none"):
         embed = _Embedding(path, embedding_weights)
+    with _keeping_in(folder):
+        needed = embed.disk(source.count) if embed else 0
+        if not path.exists() and not _unfinished(path).exists():
+            needed += source.count * image_size[0] * image_size[1] * 3
+        if needed:
+            pictures = f"{source.count} pictures of {source.name} {source.split}"
+            require_space(folder, needed, f"preparing {pictures}")
     if not path.exists():
         with _keeping_in(folder), _alone_in(folder):
             if not path.exists():  # still, after waiting
@@ -199,6 +210,10 @@ def prepare(
     pictures = _opened(_map, path / "pictures.npy")[: manifest["pictures"]]
     embedding = embed.open(pictures) if embed else None
     return Store(path, manifest, pictures, embedding)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")
 
 
 def _bad_picture(what: str) -> UserError:
@@ -224,14 +239,8 @@ def _records(source: sources.Source, start: int) -> Iterator[tuple[str, bytes]]:
 
 def _prepare_pictures(source: sources.Source, path: Path, facts: dict, *, skip: bool) -> None:
     height, width = facts["image_size"]
-    unfinished = path.with_name(path.name + ".partial")
-    if not unfinished.exists():
-        require_space(
-            path.parent,
-            source.count * height * width * 3,
-            f"preparing {source.count} pictures of {source.name} {source.split}",
-        )
-        unfinished.mkdir()
+    unfinished = _unfinished(path)
+    unfinished.mkdir(exist_ok=True)
     pictures = _array(unfinished / "pictures.npy", np.uint8, (source.count, height, width, 3))
     state_file = unfinished / "state.json"
     state = {"records": 0, "rows": 0, "skipped": []}
@@ -315,6 +324,12 @@ class _Embedding:
             self.model = embedding.build()
             embedding.load_weights(self.model, weights)
 
+    def disk(self, count: int) -> int:
+        """The bytes that the array of `count` pictures will still take."""
+        if self.model is None or _partial_rows(self.target).exists():
+            return 0
+        return 4 * count * int(np.prod(self.row_shape))
+
     def open(self, pictures: np.ndarray) -> np.ndarray:
         """float32 [N,2,1001], computed first where it is not there."""
         if self.model is not None:
@@ -326,6 +341,10 @@ class _Embedding:
         return _opened(_map, self.target)
 
 
+def _partial_rows(target: Path) -> Path:
+    return target.with_suffix(".partial.npy")
+
+
 def _compute_rows(target: Path, row_shape: tuple, pictures: np.ndarray, network: Callable) -> None:
     """Writes network(L) of every picture and of its mirror image into `target`, row by row."""
     import tensorflow as tf
@@ -333,9 +352,7 @@ def _compute_rows(target: Path, row_shape: tuple, pictures: np.ndarray, network:
     from koalagan import lab
 
     count = len(pictures)
-    unfinished, state_file = target.with_suffix(".partial.npy"), target.with_suffix(".state.json")
-    if not unfinished.exists():
-        require_space(target.parent, 4 * count * int(np.prod(row_shape)), "keeping the embeddings")
+    unfinished, state_file = _partial_rows(target), target.with_suffix(".state.json")
     rows = _array(unfinished, np.float32, (count, *row_shape))
     done = json.loads(state_file.read_text())["rows"] if state_file.exists() else 0
 
