@@ -6,6 +6,7 @@ Checkpoints are `tf.train.Checkpoint`s under WORKDIR/checkpoints, written by a `
 and the first optimizer.
 """
 
+import os
 import signal
 import types
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from koalagan.errors import UserError
+from koalagan.errors import UserError, one_line
 from koalagan.gan import ColorizationGAN
 
 
@@ -51,7 +52,13 @@ class RunCheckpoint:
         path = self._manager.latest_checkpoint
         if path is None:
             return False
-        self._manager.checkpoint.restore(path).assert_consumed()
+        try:
+            self._manager.checkpoint.restore(path).assert_consumed()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            raise UserError(
+                f"the checkpoint {path} cannot be restored ({one_line(error)}): it is damaged or "
+                "another version's; delete it to go on from the one before."
+            ) from error
         return True
 
     def save(self) -> str:
@@ -60,7 +67,13 @@ class RunCheckpoint:
         path = self._manager.latest_checkpoint
         if path is not None and path.endswith(f"-{step}"):
             return path
-        return self._manager.save(checkpoint_number=step)
+        try:
+            return self._manager.save(checkpoint_number=step)
+        except (OSError, tf.errors.OpError) as error:
+            raise UserError(
+                f"the checkpoint of step {step} cannot be written ({one_line(error)}): free some "
+                "disk, and the same command continues from the checkpoint before."
+            ) from error
 
 
 def restore_generator(generator: keras.Model, workdir: str) -> None:
@@ -114,6 +127,8 @@ class Saver(keras.callbacks.Callback):
 
     def _ask(self, number: int, frame: types.FrameType | None) -> None:
         self.stopped_by = signal.Signals(number)
+        # Not print: a signal may arrive in the middle of another one.
+        os.write(2, b"\nstopping after this step; once more stops at once\n")
         for former_number, handler in self._former.items():
             signal.signal(former_number, handler)
 
@@ -124,3 +139,5 @@ class Saver(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._checkpoint.save()
+        if self.stopped_by:  # during validation
+            raise Stopped

@@ -18,7 +18,7 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from koalagan import errors, progress, saved_model
+from koalagan import errors, files, progress, saved_model
 from koalagan.data import pictures, sources
 from koalagan.errors import UserError
 
@@ -71,6 +71,10 @@ def colorize_files(
         UserError: nothing to colour, no such model, or no place to write to.
     """
     jobs = _plan(photographs, output_dir)
+    try:
+        os.makedirs(output_dir, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{output_dir} cannot be made: {error.strerror}.") from error
     colorize = _load(saved_model)
     left_out = {}
     with progress.bar("colorize", len(jobs)) as bar:
@@ -182,15 +186,9 @@ def _read(path: str) -> bytes:
 
 def _write(target: str, rgb: np.ndarray) -> None:
     """Writes a PNG that appears whole or not at all."""
-    temporary = f"{target}.writing-{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        try:
-            Image.fromarray(rgb).save(temporary, "PNG")
-            os.replace(temporary, target)
-        finally:
-            if os.path.exists(temporary):
-                os.remove(temporary)
+        files.publish(target, Image.fromarray(rgb).save)
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error.strerror}.") from error
 

@@ -2,10 +2,11 @@
 """What a user did wrong, and how a command says so.
 
 Libraries raise `UserError` with one sentence that names what is wrong and what to do about it.
-`run` is the only place that turns it into a message and an exit status; every other exception is
-a bug and keeps its traceback.
+`run` is the only place that turns it, and Ctrl-C, into a message and an exit status; every other
+exception is a bug and keeps its traceback.
 """
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,7 +25,7 @@ def one_line(error: object) -> str:
 
 
 def run(main: Callable[[Sequence[str]], Any]) -> None:
-    """Runs `main(argv)` under absl: flag errors exit 1 with their sentence, so does `UserError`.
+    """Runs `main(argv)` under absl: flag errors and `UserError` exit 1 with their sentence.
 
     Args:
         main: gets the positional arguments, program name first; returns the exit status or None.
@@ -36,6 +37,12 @@ def run(main: Callable[[Sequence[str]], Any]) -> None:
         except UserError as error:
             print(f"koalagan: {error}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            print(
+                "\nkoalagan: interrupted; what was finished is kept, and the same command goes on.",
+                file=sys.stderr,
+            )
+            return 128 + signal.SIGINT
 
     # TensorFlow and TFDS tell at INFO what they do inside, which would bury what the user is told.
     logging.set_verbosity(logging.WARNING)

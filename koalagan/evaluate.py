@@ -25,7 +25,7 @@ from absl import flags
 from PIL import Image
 
 import koalagan
-from koalagan import errors, lab, metrics, progress, saved_model, summaries
+from koalagan import errors, files, lab, metrics, progress, saved_model, summaries
 from koalagan.data import flags as data_flags
 from koalagan.data import sources, store
 from koalagan.errors import UserError, one_line
@@ -95,9 +95,10 @@ def evaluate_models(
         }
         text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
         grid = summaries.picture_grid({**columns, "true": pictures[shown]}, max_rows=grid_rows)
-        _publish(Path(output_dir, "grid.png"), Image.fromarray(grid).save)
-        _publish(Path(output_dir, "table.md"), lambda path: path.write_text(format_table(result)))
-        _publish(Path(output_dir, "metrics.json"), lambda path: path.write_text(text + "\n"))
+        folder = Path(output_dir)
+        files.publish(folder / "grid.png", Image.fromarray(grid).save)
+        files.publish(folder / "table.md", lambda path: path.write_text(format_table(result)))
+        files.publish(folder / "metrics.json", lambda path: path.write_text(text + "\n"))
     except OSError as error:
         raise UserError(
             f"the results cannot be written to {output_dir} ({error.strerror or error}): make it "
@@ -176,7 +177,8 @@ def main(argv: Sequence[str]) -> None:
     settings = flags.FLAGS
     if len(argv) > 1:
         raise UserError(f"evaluate takes only flags, and {argv[1]!r} is none: see --help.")
-    paths = _names(settings.saved_model)
+    paths = names(settings.saved_model)
+    image_size = _image_size(settings)
     models = {name: saved_model_predictor(path) for name, path in paths.items()}
     source = sources.open_source(
         settings.dataset, settings.split, data_dir=settings.data_dir, download=settings.download
@@ -184,14 +186,14 @@ def main(argv: Sequence[str]) -> None:
     prepared = store.prepare(
         source,
         store_dir=settings.store_dir,
-        image_size=(settings.image_size, settings.image_size),
+        image_size=(image_size, image_size),
         resize=settings.resize,
         on_bad_picture=settings.on_bad_picture,
     )
     result = evaluate_models(
         models,
         prepared.pictures,
-        data={**prepared.manifest, "saved_models": paths},
+        data=describe(prepared.manifest, paths),
         output_dir=settings.output_dir,
         batch_size=settings.batch_size,
     )
@@ -241,29 +243,42 @@ def _predict(name: str, predict: Predictor, L: tf.Tensor) -> tf.Tensor:
     return ab
 
 
-def name(path: str) -> str:
-    """What tables call a SavedModel: its folder's name, or its run's where that is `export`.
+def names(paths: Sequence[str]) -> dict[str, str]:
+    """What tables call SavedModels: name -> path.
 
+    A name is the folder's, or its run's where that is `export`; the whole path where names clash.
     An untrained embedding network is part of the name: no figure is shown without that word.
     """
-    folder = Path(os.path.abspath(path))
-    short = folder.parent.name if folder.name == "export" else folder.name
-    try:
-        described = json.loads((folder / "assets.extra" / "koalagan.json").read_text())
-    except (OSError, ValueError):
-        return short
-    untrained = described.get("embedding_weights") == "random"
-    return f"{short} (random embedding)" if untrained else short
-
-
-def _names(paths: Sequence[str]) -> dict[str, str]:
-    """A name for each path; the whole path where names clash."""
-    names = [name(path) for path in paths]
-    taken = {short for short in names if names.count(short) > 1} | {"grey", "true"}
+    short = []
+    for path in paths:
+        folder = Path(os.path.abspath(path))
+        name = folder.parent.name if folder.name == "export" else folder.name
+        untrained = saved_model.facts(path).get("embedding_weights") == "random"
+        short.append(f"{name} (random embedding)" if untrained else name)
+    taken = {name for name in short if short.count(name) > 1} | {"grey", "true"}
     return {
-        os.path.abspath(path) if short in taken else short: path
-        for short, path in zip(names, paths, strict=True)
+        os.path.abspath(path) if name in taken else name: path
+        for name, path in zip(short, paths, strict=True)
     }
+
+
+def describe(manifest: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str, Any]:
+    """The "data" of `metrics.json`: a store's manifest, and what is known of each model."""
+    known = {name: {"saved_model": path, **saved_model.facts(path)} for name, path in paths.items()}
+    return {**manifest, "models": known}
+
+
+def _image_size(settings: flags.FlagValues) -> int:
+    """--image_size, or where it is not given the size that the models were exported for."""
+    known = {tuple(saved_model.facts(path).get("image_size", ())) for path in settings.saved_model}
+    if settings["image_size"].present or known == {()}:
+        return settings.image_size
+    if len(known) > 1:
+        raise UserError(
+            "the models were exported for different sizes: name the one to measure at with "
+            "--image_size."
+        )
+    return known.pop()[0]
 
 
 def _versions() -> dict[str, str]:
@@ -275,13 +290,6 @@ def _versions() -> dict[str, str]:
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
-
-
-def _publish(path: Path, write: Callable[[Path], Any]) -> None:
-    """Writes a file that is there whole or not at all, even if the machine stops meanwhile."""
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
-    write(temporary)
-    os.replace(temporary, path)
 
 
 def _cell(name: str, value: str | float | None) -> str:
@@ -300,4 +308,5 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 if __name__ == "__main__":
     define_flags()
+    flags.adopt_module_key_flags(data_flags)  # so that --help lists them too
     errors.run(main)

@@ -26,9 +26,9 @@ import tensorflow as tf
 from absl import flags
 
 import koalagan
-from koalagan import checkpoint, errors, lab, precision, workdir
+from koalagan import checkpoint, errors, lab, precision, saved_model, workdir
 from koalagan.data.pictures import resize
-from koalagan.errors import UserError
+from koalagan.errors import UserError, one_line
 from koalagan.models import embedding as embedding_network
 
 
@@ -62,7 +62,7 @@ def export_savedmodel(
     output_dir = os.path.abspath(os.path.expanduser(output_dir))
     if os.path.lexists(output_dir) and not _replaceable(output_dir):
         raise UserError(
-            f"{output_dir} exists and is not a SavedModel: name another folder to export to."
+            f"{output_dir} exists and is no SavedModel of koalagan: name another folder."
         )
 
     chain = _Chain(generator, embedding, image_size)
@@ -103,8 +103,8 @@ def export_savedmodel(
             json.dump(description, file, indent=2)
             file.write("\n")
         _publish(temporary, output_dir)
-    except OSError as error:
-        raise UserError(f"{output_dir} cannot be written: {error.strerror}.") from error
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(f"{output_dir} cannot be written: {one_line(error)}.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -125,6 +125,12 @@ def export_run(run: str, output_dir: str) -> None:
     with precision.policy("float32"):
         generator = workdir.build_generator(settings, (None, None))
     checkpoint.restore_generator(generator, run)
+    kept = workdir.read_data(run)
+    if kept is not None and kept["embedding_weights"] != embedding_fingerprint(settings):
+        raise UserError(
+            f"the weights of the embedding, {settings.embedding_weights}, are not those that {run} "
+            "was trained with: bring them back."
+        )
     embedding = None
     if settings.embedding_weights != "none":
         embedding = embedding_network.build()
@@ -141,11 +147,16 @@ def export_run(run: str, output_dir: str) -> None:
     )
 
 
+def embedding_fingerprint(settings: flags.FlagValues) -> str:
+    """Identifies the frozen network that a run's flags name."""
+    if settings.embedding_weights == "none":
+        return "none"
+    return embedding_network.fingerprint(settings.embedding_weights)
+
+
 def _replaceable(path: str) -> bool:
-    """Whether `path` is a SavedModel, or an empty folder."""
-    return os.path.isdir(path) and (
-        os.path.exists(os.path.join(path, "saved_model.pb")) or not os.listdir(path)
-    )
+    """Whether `path` is a SavedModel of ours, or an empty folder."""
+    return os.path.isdir(path) and bool(saved_model.facts(path) or not os.listdir(path))
 
 
 def _publish(temporary: str, output_dir: str) -> None:

@@ -166,7 +166,11 @@ class ColorizationGAN(keras.Model):
         return loss
 
     def test_step(self, batch):
-        """Losses without learning, and how the pictures look: PSNR, SSIM, colourfulness."""
+        """Losses without learning, and how the pictures look: PSNR, SSIM, colourfulness.
+
+        The discriminator judges by its moving statistics, which real and fake pictures share, so
+        its losses here lie apart from those of training, where each batch has its own.
+        """
         L, ab = batch["L"], batch["ab"]
         predicted = self(batch, training=False)
         weight = tf.shape(L)[0]

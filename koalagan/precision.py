@@ -36,17 +36,11 @@ def resolve(choice: str) -> str:
     return "bfloat16" if _cpu_has_bfloat16() else "float32"
 
 
-def set_policy(dtype: str) -> None:
-    """Makes `dtype` ("float32", "float16" or "bfloat16") Keras's compute dtype from here on."""
-    name = "float32" if dtype == "float32" else f"mixed_{dtype}"
-    keras.mixed_precision.set_dtype_policy(name)
-
-
 @contextlib.contextmanager
 def policy(dtype: str) -> Iterator[None]:
-    """Keras's compute dtype is `dtype` inside, and what it was before afterwards."""
+    """Layers built inside compute in `dtype`: "float32", "float16" or "bfloat16"."""
     before = keras.mixed_precision.dtype_policy()
-    set_policy(dtype)
+    keras.mixed_precision.set_dtype_policy("float32" if dtype == "float32" else f"mixed_{dtype}")
     try:
         yield
     finally:

@@ -1,11 +1,25 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """Loading what `koalagan.export` writes, for the commands that use it."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 from koalagan.errors import UserError, one_line
+
+
+def facts(path: str) -> dict[str, Any]:
+    """What `koalagan.export` wrote beside a SavedModel: image_size, embedding_weights, ...
+
+    Empty where there is nothing to read, as in a SavedModel of another program.
+    """
+    try:
+        return json.loads((Path(path) / "assets.extra" / "koalagan.json").read_text())
+    except (OSError, ValueError):
+        return {}
 
 
 def load(path: str, signature: str, output: str) -> Callable[..., tf.Tensor]:

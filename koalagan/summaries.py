@@ -59,7 +59,8 @@ def _fit_titles(
 class TensorBoardLog(keras.callbacks.Callback):
     """Writes a run's curves and pictures for TensorBoard, at the run's global step.
 
-    `train/` gets the losses, averaged over the steps since the last point, every `every` steps;
+    `train/` gets the losses, averaged over the steps since the last point, every `every` steps and
+    at the end of each epoch;
     `validation/` gets, after each epoch, the same losses on the validation pictures (so that both
     curves share a chart), PSNR, SSIM, colourfulness, and the grid grey | predicted | true.
 
@@ -80,7 +81,6 @@ class TensorBoardLog(keras.callbacks.Callback):
         self._seen: dict[str, tuple[float, float]] = {}
 
     def on_epoch_begin(self, epoch, logs=None):
-        # Read, not zeroed: an epoch that is continued has sums from before.
         self._seen = self._sums()
 
     def _sums(self) -> dict[str, tuple[float, float]]:
@@ -90,9 +90,15 @@ class TensorBoardLog(keras.callbacks.Callback):
         }
 
     def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.step) % self._every == 0:
+            self._write_losses()
+
+    def on_test_begin(self, logs=None):
+        # The epoch's last steps: validation is about to take over the model's running means.
+        self._write_losses()
+
+    def _write_losses(self) -> None:
         step = int(self.model.step)
-        if step % self._every:
-            return
         before, self._seen = self._seen, self._sums()
         with self._train.as_default():
             for name, (total, count) in self._seen.items():

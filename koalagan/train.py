@@ -13,6 +13,7 @@ import tensorflow as tf
 from absl import flags
 
 from koalagan import checkpoint, evaluate, export, precision, progress, summaries, workdir
+from koalagan.data import flags as data_flags
 from koalagan.data import pipeline, sources, store
 from koalagan.errors import UserError, run
 from koalagan.gan import ColorizationGAN
@@ -80,10 +81,21 @@ class ProgressLine(keras.callbacks.Callback):
         )
 
 
-def _prepare(settings: flags.FlagValues, split: str) -> store.Store:
-    source = sources.open_source(
+def _open(settings: flags.FlagValues, split: str) -> sources.Source:
+    return sources.open_source(
         settings.dataset, split, data_dir=settings.data_dir, download=settings.download
     )
+
+
+def _check_batch(settings: flags.FlagValues, pictures: int) -> None:
+    if settings.batch_size > pictures:
+        raise UserError(
+            f"--batch_size={settings.batch_size} is larger than the {pictures} pictures of "
+            f"{settings.train_split}: lower it, or train on more pictures."
+        )
+
+
+def _prepare(settings: flags.FlagValues, source: sources.Source) -> store.Store:
     return store.prepare(
         source,
         store_dir=settings.store_dir,
@@ -133,11 +145,8 @@ def _fit(
 
 
 def _build(settings: flags.FlagValues) -> ColorizationGAN:
-    generator = workdir.build_generator(settings, settings.image_size)
-    if settings.init_from:
-        checkpoint.restore_generator(generator, settings.init_from)
     return ColorizationGAN(
-        generator,
+        workdir.build_generator(settings, settings.image_size),
         patchgan.build(settings.image_size),
         pretrain_learning_rate=settings.pretrain_learning_rate,
         generator_learning_rate=settings.generator_learning_rate,
@@ -153,8 +162,6 @@ def _train(
 ) -> int:
     """Trains both phases; returns 0, or 128 + the signal that stopped it."""
     run_checkpoint = checkpoint.RunCheckpoint(gan, settings.workdir)
-    if run_checkpoint.restore():
-        print(f"continuing {settings.workdir} at step {int(gan.step)}")
     steps = pipeline.steps_per_epoch(len(training), settings.batch_size)
     epochs = settings.pretrain_epochs + settings.epochs
     saver = checkpoint.Saver(run_checkpoint)
@@ -199,17 +206,29 @@ def train(settings: flags.FlagValues) -> int:
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     workdir.check(settings)
-    # Built first: what is impossible about it is said before any work.
+    # Whatever is impossible is said here, before any long work.
     with precision.policy(settings.mixed_precision):
         gan = _build(settings)
+    if checkpoint.RunCheckpoint(gan, settings.workdir).restore():
+        print(f"continuing {settings.workdir} at step {int(gan.step)}")
+    elif settings.init_from:
+        checkpoint.restore_generator(gan.generator, settings.init_from)
+    training_source = _open(settings, settings.train_split)
+    validation_source = _open(settings, settings.eval_split)
+    _check_batch(settings, training_source.count)
+    workdir.make(settings.workdir)
     print(f"prepared pictures are kept in {settings.store_dir} (--store_dir)")
-    training = _prepare(settings, settings.train_split)
-    if not pipeline.steps_per_epoch(len(training), settings.batch_size):
-        raise UserError(
-            f"--batch_size={settings.batch_size} is larger than the {len(training)} pictures of "
-            f"{settings.train_split}: lower it, or train on more pictures."
-        )
-    validation = _prepare(settings, settings.eval_split)
+    training = _prepare(settings, training_source)
+    _check_batch(settings, len(training))  # some may have been skipped
+    validation = _prepare(settings, validation_source)
+    workdir.compare_data(
+        settings.workdir,
+        {
+            "train_split": training.manifest["fingerprint"],
+            "eval_split": validation.manifest["fingerprint"],
+            "embedding_weights": export.embedding_fingerprint(settings),
+        },
+    )
     workdir.write_flags(settings)
     print(
         f"training {settings.generator} on {len(training)} pictures, validating on "
@@ -222,10 +241,11 @@ def train(settings: flags.FlagValues) -> int:
         return status
     saved_model = f"{settings.workdir}/export"
     export.export_run(settings.workdir, saved_model)
+    paths = evaluate.names([saved_model])
     result = evaluate.evaluate_models(
-        {evaluate.name(saved_model): evaluate.saved_model_predictor(saved_model)},
+        {name: evaluate.saved_model_predictor(path) for name, path in paths.items()},
         validation.pictures,
-        data=validation.manifest,
+        data=evaluate.describe(validation.manifest, paths),
         output_dir=settings.workdir,
     )
     print(evaluate.format_table(result))
@@ -247,4 +267,7 @@ def main(argv: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     workdir.define_run_flags()
+    # --help lists the flags of this module; these are as much its own.
+    flags.adopt_module_key_flags(workdir)
+    flags.adopt_module_key_flags(data_flags)
     run(main)

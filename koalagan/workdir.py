@@ -3,12 +3,15 @@
 
 WORKDIR/
   flags.txt      a flagfile that repeats the run
+  data.json      fingerprints of the pictures and weights it is trained on
   checkpoints/   see koalagan.checkpoint
   tensorboard/   train/ and validation/ event files
   export/        the SavedModel, written at the end
-  metrics.json   the evaluation table, with grid.png beside it
+  metrics.json   the evaluation, with table.md and grid.png beside it
 """
 
+import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +19,15 @@ from pathlib import Path
 import keras
 from absl import flags
 
-from koalagan import precision
+from koalagan import files, precision
 from koalagan.data.flags import define_data_flags
-from koalagan.errors import UserError
+from koalagan.errors import UserError, one_line
 from koalagan.models import GENERATORS
 
-# Flags that say where things lie, not what comes out: a run may be continued with others.
-_PLACES = ("workdir", "store_dir", "download")
+# Flags of the machine and not of the run: flags.txt leaves them out.
+_NOT_KEPT = ("workdir", "store_dir", "download")
+# Kept, but a run may be continued with another: what lies there is compared instead.
+_NOT_COMPARED = ("data_dir",)
 
 
 def define_run_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -63,7 +68,14 @@ def define_run_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     count("batch_size", 64, 1, "Pictures in a step.")
     choice("mixed_precision", precision.CHOICES, "Compute dtype; auto takes the fastest safe one.")
     text("init_from", None, "Start from the generator of another run's folder.")
-    count("seed", 0, 0, "Of weights, order and flips.")
+    flags.DEFINE_integer(
+        "seed",
+        0,
+        "Of weights, order and flips.",
+        lower_bound=0,
+        upper_bound=2**32 - 1,
+        flag_values=flag_values,
+    )
     flags.DEFINE_boolean(
         "deterministic", False, "Only kernels that repeat bit by bit.", flag_values=flag_values
     )
@@ -73,16 +85,27 @@ def resolve(settings: flags.FlagValues) -> None:
     """Makes `settings` independent of where and on what they were given, so that they can be kept.
 
     Raises:
-        UserError: the workdir is missing, or there is nothing to train.
+        UserError: the workdir is missing, a number is not one, or there is nothing to train.
     """
     if not settings.workdir:
         raise UserError("--workdir is missing: name the folder that the run is kept in.")
     if settings.pretrain_epochs + settings.epochs == 0:
         raise UserError("--pretrain_epochs and --epochs are both 0: nothing would be trained.")
+    for name, value in settings.flag_values_dict().items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{name}={value} is not a number to train with.")
     settings.mixed_precision = precision.resolve(settings.mixed_precision)
+    settings.workdir = os.path.expanduser(settings.workdir)
     for name in ("data_dir", "init_from"):
         if settings[name].value:
-            settings[name].value = os.path.abspath(os.path.expanduser(settings[name].value))
+            settings[name].value = _absolute(settings[name].value)
+    kind, colon, path = settings.embedding_weights.rpartition(":")
+    if colon or path.endswith(".h5"):
+        settings.embedding_weights = f"{kind}{colon}{_absolute(path)}"
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _fresh() -> flags.FlagValues:
@@ -103,14 +126,14 @@ def read_flags(workdir: str) -> flags.FlagValues:
     settings = _fresh()
     try:
         settings(["koalagan", f"--flagfile={path}"])
-    except flags.Error as error:
-        raise UserError(f"{path} cannot be read as flags ({error}).") from error
+    except (flags.Error, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as flags ({one_line(error)}).") from error
     settings.workdir = workdir
     return settings
 
 
 def _kept_names() -> list[str]:
-    return [name for name in _fresh() if name not in _PLACES]
+    return [name for name in _fresh() if name not in _NOT_KEPT]
 
 
 def check(settings: flags.FlagValues) -> None:
@@ -125,7 +148,7 @@ def check(settings: flags.FlagValues) -> None:
     differing = [
         f"--{name}={kept[name].value} (now {settings[name].value})"
         for name in _kept_names()
-        if kept[name].value != settings[name].value
+        if name not in _NOT_COMPARED and kept[name].value != settings[name].value
     ]
     if differing:
         raise UserError(
@@ -135,21 +158,65 @@ def check(settings: flags.FlagValues) -> None:
 
 
 def write_flags(settings: flags.FlagValues) -> None:
-    """Makes the run's folder and writes flags.txt.
+    """Writes flags.txt.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    path = Path(settings.workdir) / "flags.txt"
     kept = [settings[name] for name in _kept_names() if settings[name].value is not None]
+    _write(settings.workdir, "flags.txt", "".join(f"{flag.serialize()}\n" for flag in kept))
+
+
+def compare_data(workdir: str, fingerprints: dict[str, str]) -> None:
+    """Keeps what a run is trained on in data.json, or checks that a continued run still has it.
+
+    Args:
+        workdir: the run's folder.
+        fingerprints: of each split and of the frozen network's weights.
+
+    Raises:
+        UserError: the pictures or the weights are not those that the run began with.
+    """
+    kept = read_data(workdir)
+    if kept is None:
+        _write(workdir, "data.json", json.dumps(fingerprints, indent=1) + "\n")
+        return
+    changed = [name for name in fingerprints if kept.get(name) != fingerprints[name]]
+    if changed:
+        raise UserError(
+            f"the data of the run in {workdir} has changed since it began ({', '.join(changed)}): "
+            "bring it back to continue, or start anew with another --workdir."
+        )
+
+
+def read_data(workdir: str) -> dict[str, str] | None:
+    """The fingerprints that `compare_data` kept; None where there are none."""
+    path = Path(workdir) / "data.json"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(f"{flag.serialize()}\n" for flag in kept))
-        os.replace(temporary, path)
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({one_line(error)}).") from error
+
+
+def make(workdir: str) -> None:
+    """Makes the run's folder, and sees that files can be written to it.
+
+    Raises:
+        UserError: they cannot.
+    """
+    _write(workdir, ".writable", "")
+    (Path(workdir) / ".writable").unlink()
+
+
+def _write(workdir: str, name: str, text: str) -> None:
+    try:
+        Path(workdir).mkdir(parents=True, exist_ok=True)
+        files.publish(Path(workdir) / name, lambda path: path.write_text(text))
     except OSError as error:
         raise UserError(
-            f"the run's folder {settings.workdir} cannot be written ({error.strerror}): "
+            f"the run's folder {workdir} cannot be written ({error.strerror}): "
             "name another --workdir."
         ) from error
 

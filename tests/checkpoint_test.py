@@ -90,6 +90,39 @@ def test_no_checkpoint_and_another_network_end_in_sentences(tmp_path):
         checkpoint.restore_generator(tiny.discriminator(), str(tmp_path))
 
 
+def test_a_damaged_checkpoint_ends_in_a_sentence(tmp_path):
+    run = checkpoint.RunCheckpoint(tiny.gan(), str(tmp_path))
+    path = f"{run.save()}.data-00000-of-00001"
+    with open(path, "r+b") as file:
+        file.truncate(100)
+    with pytest.raises(UserError, match="cannot be restored"):
+        checkpoint.RunCheckpoint(tiny.gan(), str(tmp_path)).restore()
+
+
+def test_a_signal_during_validation_ends_training_after_the_epoch(tmp_path):
+    model = tiny.gan()
+    run = checkpoint.RunCheckpoint(model, str(tmp_path))
+    saver = checkpoint.Saver(run)
+
+    class Interrupt(tf.keras.callbacks.Callback):
+        def on_test_begin(self, logs=None):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    model.compile(adversarial=False)
+    data = tf.data.Dataset.from_tensors(tiny.batch())
+    with pytest.raises(checkpoint.Stopped), saver:
+        model.fit(
+            data,
+            epochs=3,
+            validation_data=data,
+            verbose=0,
+            shuffle=False,
+            callbacks=[Interrupt(), saver],
+        )
+    assert int(model.step) == 1
+    assert (tmp_path / "checkpoints" / "step-1.index").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_saver_ends_training_after_the_step_and_a_second_signal_stops_at_once(tmp_path, number):
     model = tiny.gan()

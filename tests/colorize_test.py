@@ -161,7 +161,7 @@ def test_mistakes_are_told_in_one_sentence(model, tmp_path):
         ((str(tmp_path / "absent"), out, photo), "no SavedModel in .*absent"),
         ((str(other), out, photo), "no signature serving_default"),
         ((str(damaged), out, photo), "damaged cannot be read"),
-        ((model, photo, photo), "cannot be written"),
+        ((model, photo, photo), "cannot be made"),
     ]:
         with pytest.raises(UserError, match=words) as info:
             run(*arguments)

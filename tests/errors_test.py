@@ -15,6 +15,8 @@ def main(argv):
         raise UserError("there is no picture: name one.")
     if argv[1:] == ["bug"]:
         raise KeyError("bug")
+    if argv[1:] == ["interrupt"]:
+        raise KeyboardInterrupt
     return len(argv) - 1
 run(main)
 """
@@ -48,6 +50,12 @@ def test_flag_mistakes_exit_1_without_a_traceback(flag):
 def test_a_bug_keeps_its_traceback():
     result = command("bug")
     assert result.returncode == 1 and "Traceback" in result.stderr and "KeyError" in result.stderr
+
+
+def test_an_interrupt_is_one_line_and_its_status():
+    result = command("interrupt")
+    assert result.returncode == 130 and "interrupted" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_one_line_shortens_and_joins():

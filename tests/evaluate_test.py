@@ -235,7 +235,7 @@ def test_command_compares_models_on_a_folder(pictures, tmp_path):
     result = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert [row["model"] for row in result["rows"]] == ["grey", "one", "two"]
     assert result["rows"][0]["pictures"] == 5
-    assert result["data"]["saved_models"]["one"].endswith("one/export")
+    assert result["data"]["models"]["one"]["saved_model"].endswith("one/export")
     assert (tmp_path / "out" / "table.md").read_text() in done.stdout
 
 
@@ -249,6 +249,37 @@ def test_command_mistakes_end_in_one_sentence(tmp_path):
 
 
 def test_models_are_named_after_their_run():
-    names = evaluate._names(["runs/a/export", "models/b", "c/export/", "/x/d", "/y/d", "/x/true"])
+    names = evaluate.names(["runs/a/export", "models/b", "c/export/", "/x/d", "/y/d", "/x/true"])
     assert list(names) == ["a", "b", "c", "/x/d", "/y/d", "/x/true"]
     assert names["a"] == "runs/a/export"
+
+
+def test_an_untrained_embedding_is_part_of_the_name_and_of_the_data(tmp_path):
+    extra = tmp_path / "run" / "export" / "assets.extra"
+    extra.mkdir(parents=True)
+    facts = {"embedding_weights": "random", "image_size": [96, 96]}
+    (extra / "koalagan.json").write_text(json.dumps(facts))
+    names = evaluate.names([str(tmp_path / "run" / "export")])
+    assert list(names) == ["run (random embedding)"]
+    data = evaluate.describe({"dataset": "x"}, names)
+    assert data["dataset"] == "x"
+    assert data["models"]["run (random embedding)"]["embedding_weights"] == "random"
+
+
+def test_pictures_are_measured_at_the_size_the_models_were_exported_for(tmp_path):
+    def size(*given):
+        settings = flags.FlagValues()
+        evaluate.define_flags(settings)
+        settings(["evaluate", "--output_dir=out", *given])
+        return evaluate._image_size(settings)
+
+    for name, side in (("a", 96), ("b", 96), ("c", 64)):
+        extra = tmp_path / name / "assets.extra"
+        extra.mkdir(parents=True)
+        (extra / "koalagan.json").write_text(json.dumps({"image_size": [side, side]}))
+    a, b, c = (f"--saved_model={tmp_path / name}" for name in "abc")
+    assert size(a, b) == 96
+    assert size(a, c, "--image_size=32") == 32
+    assert size(f"--saved_model={tmp_path / 'unknown'}") == 256
+    with pytest.raises(UserError, match="different sizes"):
+        size(a, c)

@@ -262,8 +262,9 @@ def test_an_earlier_savedmodel_is_replaced_and_anything_else_kept(tmp_path):
     generator = tiny_generator(embedding=False)
     target = tmp_path / "deep" / "model"
     target.mkdir(parents=True)
-    (target / "saved_model.pb").write_text("an earlier one")
     (target / "stale").write_text("")
+    (target / "assets.extra").mkdir()
+    (target / "assets.extra" / "koalagan.json").write_text('{"koalagan": "0.0.1"}')
     export.export_savedmodel(generator, None, str(target), (8, 8))
     assert tf.saved_model.contains_saved_model(str(target)) and not (target / "stale").exists()
     assert json.loads((target / "assets.extra/koalagan.json").read_text())["image_size"] == [8, 8]
@@ -273,8 +274,10 @@ def test_an_earlier_savedmodel_is_replaced_and_anything_else_kept(tmp_path):
     diary.mkdir()
     (diary / "today.txt").write_text("keep me")
     (tmp_path / "file").write_text("keep me")
-    for taken in (diary, tmp_path / "file"):
-        with pytest.raises(UserError, match="is not a SavedModel"):
+    foreign = tmp_path / "foreign"  # somebody else's model is not ours to replace
+    tf.saved_model.save(tf.Module(), str(foreign))
+    for taken in (diary, tmp_path / "file", foreign):
+        with pytest.raises(UserError, match="is no SavedModel of koalagan"):
             export.export_savedmodel(generator, None, str(taken), SIZE)
     assert (diary / "today.txt").read_text() == "keep me"
     with pytest.raises(UserError, match="cannot be written"):

@@ -193,12 +193,6 @@ def test_a_mirrored_picture_comes_with_the_embedding_of_its_mirror(store):
     assert 0 < sum(seen) < len(seen)
 
 
-def test_flips_can_be_left_out(store):
-    rows, mirrored = rows_and_flips(training(store, 1, batch_size=10, flip=False)[0])
-    assert not mirrored.any()
-    np.testing.assert_array_equal(rows, pipeline.epoch_order(7, 0, COUNT))
-
-
 # Evaluation.
 
 

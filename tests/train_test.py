@@ -142,7 +142,6 @@ def test_from_photographs_to_coloured_ones_by_the_commands(photographs, tmp_path
         "--dataset=folder",
         f"--data_dir={photographs}",
         "--split=train[18:]",
-        "--image_size=32",
         f"--output_dir={tmp_path}/evaluation",
         env=environment,
     )
@@ -207,6 +206,15 @@ def test_a_stopped_training_is_continued_by_the_same_command(photographs, tmp_pa
 # What a user may get wrong: one sentence each, and nothing is left behind that stands in the way.
 
 
+def test_pictures_that_change_under_a_run_stop_its_continuation(run, photographs, tmp_path):
+    folder = tmp_path / "photographs"
+    shutil.copytree(photographs, folder)
+    run(data_dir=folder, epochs=0)
+    os.utime(folder / "3.jpg", (1, 1))
+    with pytest.raises(UserError, match="has changed since it began"):
+        run(data_dir=folder, epochs=0)
+
+
 def _refused(run, pattern, **given):
     with pytest.raises(UserError, match=pattern) as info:
         run(**given)
@@ -239,13 +247,15 @@ def test_a_folder_without_pictures(run, tmp_path):
     _refused(run, "holds no pictures", data_dir=tmp_path / "empty")
 
 
-def test_a_corrupt_picture_is_named_or_skipped_and_counted(run, photographs, tmp_path):
+def test_a_corrupt_picture_is_named_or_skipped_and_counted(run, photographs, tmp_path, capsys):
     folder = tmp_path / "photographs"
     shutil.copytree(photographs, folder)
     (folder / "3.jpg").write_bytes((folder / "3.jpg").read_bytes()[:300])
     whole = {"data_dir": folder, "train_split": "train", "eval_split": "train", "epochs": 0}
     _refused(run, r"3\.jpg.*--on_bad_picture=skip", **whole)
+    capsys.readouterr()
     assert run(**whole, on_bad_picture="skip") == 0
+    assert "left out 1 of the 20 pictures of train" in capsys.readouterr().out
     result = json.loads((run.workdir / "metrics.json").read_text())
     assert result["rows"][0]["pictures"] == 19
     assert [os.path.basename(name) for name in result["data"]["skipped"]] == ["3.jpg"]

@@ -39,7 +39,10 @@ def test_a_run_is_continued_with_its_flags_only(tmp_path):
     workdir.check(given)  # nothing there yet
     workdir.write_flags(given)
     elsewhere = settings(
-        f"--workdir={tmp_path}", "--mixed_precision=float32", "--store_dir=/elsewhere"
+        f"--workdir={tmp_path}",
+        "--mixed_precision=float32",
+        "--store_dir=/elsewhere",
+        "--data_dir=/moved",
     )
     workdir.check(elsewhere)
     other = settings(f"--workdir={tmp_path}", "--mixed_precision=float32", "--seed=1")
@@ -49,9 +52,14 @@ def test_a_run_is_continued_with_its_flags_only(tmp_path):
 
 def test_resolve_makes_paths_absolute_and_names_the_dtype(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    given = settings("--workdir=run", "--data_dir=pictures")
+    given = settings("--workdir=run", "--data_dir=pictures", "--embedding_weights=slim:w/x.ckpt")
     workdir.resolve(given)
     assert given.data_dir == str(tmp_path / "pictures")
+    assert given.embedding_weights == f"slim:{tmp_path}/w/x.ckpt"
+    for kept in ("random", "none", "imagenet"):
+        given = settings("--workdir=run", f"--embedding_weights={kept}")
+        workdir.resolve(given)
+        assert given.embedding_weights == kept
     assert given.mixed_precision in ("float32", "float16", "bfloat16")
 
 
@@ -60,6 +68,7 @@ def test_resolve_makes_paths_absolute_and_names_the_dtype(tmp_path, monkeypatch)
     [
         ([], "--workdir is missing"),
         (["--workdir=x", "--epochs=0", "--pretrain_epochs=0"], "nothing would be trained"),
+        (["--workdir=x", "--l1_weight=nan"], "--l1_weight=nan is not a number"),
     ],
 )
 def test_flags_that_make_no_run(given, sentence):
@@ -73,6 +82,26 @@ def test_a_folder_that_is_no_run(tmp_path):
     (tmp_path / "flags.txt").write_text("--nonsense=1\n")
     with pytest.raises(UserError, match="nonsense"):
         workdir.read_flags(str(tmp_path))
+    (tmp_path / "flags.txt").write_bytes(b"\xff\xfe--seed=1")
+    with pytest.raises(UserError, match="cannot be read as flags"):
+        workdir.read_flags(str(tmp_path))
+
+
+def test_a_run_keeps_to_its_data(tmp_path):
+    run = str(tmp_path)
+    assert workdir.read_data(run) is None
+    workdir.compare_data(run, {"train_split": "a", "embedding_weights": "random-v1"})
+    workdir.compare_data(run, {"train_split": "a", "embedding_weights": "random-v1"})
+    with pytest.raises(UserError, match=r"has changed since it began \(train_split\)"):
+        workdir.compare_data(run, {"train_split": "b", "embedding_weights": "random-v1"})
+
+
+def test_a_workdir_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        workdir.make(str(tmp_path / "file" / "run"))
+    workdir.make(str(tmp_path / "new" / "run"))
+    assert list((tmp_path / "new" / "run").iterdir()) == []
 
 
 def test_generator_leaves_the_embedding_out():

@@ -32,7 +32,7 @@ def flips(seed: int, epoch: int, rows: np.ndarray) -> np.ndarray:
 
 
 def training_batches(
-    store: Store, *, batch_size: int, seed: int, first_step: int = 0, flip: bool = True
+    store: Store, *, batch_size: int, seed: int, first_step: int = 0
 ) -> tf.data.Dataset:
     """Endless training batches in the order of (seed, epoch), from global step `first_step` on.
 
@@ -48,8 +48,7 @@ def training_batches(
         # Permuting anew for every batch costs little (1 ms for 100,000) and keeps no state.
         order = epoch_order(seed, epoch, pictures)
         rows = order[position * batch_size : (position + 1) * batch_size]
-        mirrored = flips(seed, epoch, rows) if flip else np.zeros(len(rows), bool)
-        return _read_rows(store, rows, mirrored)
+        return _read_rows(store, rows, flips(seed, epoch, rows))
 
     steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
     return _batches(store, steps, read)

@@ -26,7 +26,7 @@ from tensorflow_datasets.core import naming, read_only_builder, registered
 
 from koalagan.errors import UserError, one_line
 
-PICTURE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+PICTURE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 
 # Features that name a picture, best first.
 _ID_FEATURES = ("image/id", "id", "image/filename", "file_name")

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from koalagan import progress
+from koalagan import files, progress
 from koalagan.data import pictures as picture_files
 from koalagan.data import sources
 from koalagan.errors import UserError, one_line
@@ -69,9 +69,7 @@ def _fingerprint(facts: dict) -> str:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1))
-    os.replace(temporary, path)
+    files.publish(path, lambda temporary: temporary.write_text(json.dumps(content, indent=1)))
 
 
 def _array(path: Path, dtype, shape: tuple[int, ...]) -> np.ndarray:
@@ -207,6 +205,12 @@ def prepare(
     manifest = _opened(_read_json, path / "manifest.json")
     if on_bad_picture == "fail":
         _refuse_skipped(manifest["skipped"])
+    if left_out := len(manifest["skipped"]):
+        print(
+            f"left out {left_out} of the {left_out + manifest['pictures']} pictures of "
+            f"{source.split}, which cannot be decoded: {', '.join(manifest['skipped'][:3])}"
+            + (", ..." if left_out > 3 else "")
+        )
     pictures = _opened(_map, path / "pictures.npy")[: manifest["pictures"]]
     embedding = embed.open(pictures) if embed else None
     return Store(path, manifest, pictures, embedding)
@@ -316,6 +320,7 @@ class _Embedding:
         # Imported here: nobody who has the arrays on disk needs the frozen network's code.
         from koalagan.models import embedding
 
+        embedding.fetch(weights)
         fingerprint = _fingerprint({"weights": embedding.fingerprint(weights)})
         self.target = path / f"embedding-{fingerprint}.npy"
         self.row_shape = (2, embedding.CLASSES)
@@ -354,7 +359,7 @@ def _compute_rows(target: Path, row_shape: tuple, pictures: np.ndarray, network:
     count = len(pictures)
     unfinished, state_file = _partial_rows(target), target.with_suffix(".state.json")
     rows = _array(unfinished, np.float32, (count, *row_shape))
-    done = json.loads(state_file.read_text())["rows"] if state_file.exists() else 0
+    done = _opened(_read_json, state_file)["rows"] if state_file.exists() else 0
 
     @tf.function(reduce_retracing=True)
     def compute(batch: tf.Tensor) -> tf.Tensor:

@@ -98,6 +98,16 @@ def load_weights(model: keras.Model, weights: str) -> None:
         raise _not_accepted(weights)
 
 
+def fetch(weights: str) -> None:
+    """Downloads what `weights` needs and is not there yet, so that a later export cannot lack it.
+
+    Raises:
+        UserError: it cannot be downloaded.
+    """
+    if weights == "imagenet" and not os.path.isfile(_imagenet_path()):
+        _download_imagenet(_imagenet_path())
+
+
 def fingerprint(weights: str) -> str:
     """Identifies what `load_weights(model, weights)` sets, without loading it.
 
@@ -200,9 +210,8 @@ def _imagenet_path() -> str:
 
 def _load_imagenet(model: keras.Model) -> None:
     path = _imagenet_path()
-    if not os.path.isfile(path):
-        _download_imagenet(path)
-    elif _digest([path], "md5") != _IMAGENET_MD5:
+    fetch("imagenet")
+    if _digest([path], "md5") != _IMAGENET_MD5:
         logging.warning("%s is not the file that Keras publishes; using it as it is", path)
     with precision.policy("float32"):
         try:
