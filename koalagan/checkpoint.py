@@ -54,7 +54,8 @@ class RunCheckpoint:
             return False
         try:
             self._manager.checkpoint.restore(path).assert_consumed()
-        except (AssertionError, ValueError, tf.errors.OpError) as error:
+        # TensorFlow tells a short file by an IndexError.
+        except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
             raise UserError(
                 f"the checkpoint {path} cannot be restored ({one_line(error)}): it is damaged or "
                 "another version's; delete it to go on from the one before."
@@ -89,10 +90,10 @@ def restore_generator(generator: keras.Model, workdir: str) -> None:
     try:
         status = checkpoint.restore(path)
         status.assert_existing_objects_matched().expect_partial()
-    except (AssertionError, ValueError) as error:
+    except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:
         raise UserError(
-            f"the generator in {workdir} is another network than the flags describe: "
-            "use the flags that the run was made with."
+            f"the generator in {path} is damaged or another network than the flags describe "
+            f"({one_line(error)})."
         ) from error
 
 

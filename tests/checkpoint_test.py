@@ -86,7 +86,7 @@ def test_no_checkpoint_and_another_network_end_in_sentences(tmp_path):
     with pytest.raises(UserError, match="no checkpoint"):
         checkpoint.restore_generator(tiny.generator(), str(tmp_path))
     checkpoint.RunCheckpoint(tiny.gan(), str(tmp_path)).save()
-    with pytest.raises(UserError, match="another network"):
+    with pytest.raises(UserError, match="damaged or another network"):
         checkpoint.restore_generator(tiny.discriminator(), str(tmp_path))
 
 
