@@ -71,11 +71,11 @@ def colorize_files(
         UserError: nothing to colour, no such model, or no place to write to.
     """
     jobs = _plan(photographs, output_dir)
+    colorize = _load(saved_model)
     try:
         os.makedirs(output_dir, exist_ok=True)
     except OSError as error:
         raise UserError(f"{output_dir} cannot be made: {error.strerror}.") from error
-    colorize = _load(saved_model)
     left_out = {}
     with progress.bar("colorize", len(jobs)) as bar:
         for photograph, target in jobs:

@@ -159,7 +159,8 @@ def test_from_photographs_to_coloured_ones_by_the_commands(photographs, tmp_path
     )
     assert coloured.returncode == 0, coloured.stderr
     assert len(os.listdir(tmp_path / "out")) == 20
-    assert Image.open(tmp_path / "out" / "0.png").size == (200, 160)
+    with Image.open(tmp_path / "out" / "0.png") as picture:
+        assert picture.size == (200, 160)
 
 
 @pytest.mark.slow
@@ -178,18 +179,18 @@ def test_a_stopped_training_is_continued_by_the_same_command(photographs, tmp_pa
         f"--workdir={tmp_path}/run",
         f"--store_dir={tmp_path}/store",
     ]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "koalagan.train", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-    )
-    for line in process.stdout:
-        if line.startswith("epoch 3/40"):
-            break
-    process.send_signal(signal.SIGINT)
-    told = process.stdout.read()
-    assert process.wait() == 128 + signal.SIGINT
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("epoch 3/40"):
+                break
+        process.send_signal(signal.SIGINT)
+        told = process.stdout.read()
+    assert process.returncode == 128 + signal.SIGINT
     assert "stopped by SIGINT" in told and "the same command continues" in told
     stopped_at = int(told.split("after step ")[1].split(",")[0])
     assert 15 <= stopped_at < 200
