@@ -66,17 +66,22 @@ def export_savedmodel(
         )
 
     chain = _Chain(generator, embedding, image_size)
+    # Without AutoGraph: nothing here needs it, and it reads the source files when it traces, which
+    # may have been updated since a long training imported them.
     signatures = {
         "serving_default": tf.function(
             chain.serving_default,
+            autograph=False,
             input_signature=[tf.TensorSpec([None, None, None, None], tf.uint8, name="image")],
         ),
         "colorize_bytes": tf.function(
             chain.colorize_bytes,
+            autograph=False,
             input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")],
         ),
         "predict_ab": tf.function(
             chain.predict_ab,
+            autograph=False,
             input_signature=[tf.TensorSpec([None, None, None, 1], tf.float32, name="L")],
         ),
     }
