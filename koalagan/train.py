@@ -156,12 +156,12 @@ def _build(settings: flags.FlagValues) -> ColorizationGAN:
 
 def _train(
     gan: ColorizationGAN,
+    run_checkpoint: checkpoint.RunCheckpoint,
     settings: flags.FlagValues,
     training: store.Store,
     validation: store.Store,
 ) -> int:
     """Trains both phases; returns 0, or 128 + the signal that stopped it."""
-    run_checkpoint = checkpoint.RunCheckpoint(gan, settings.workdir)
     steps = pipeline.steps_per_epoch(len(training), settings.batch_size)
     epochs = settings.pretrain_epochs + settings.epochs
     saver = checkpoint.Saver(run_checkpoint)
@@ -209,7 +209,8 @@ def train(settings: flags.FlagValues) -> int:
     # Whatever is impossible is said here, before any long work.
     with precision.policy(settings.mixed_precision):
         gan = _build(settings)
-    if checkpoint.RunCheckpoint(gan, settings.workdir).restore():
+    run_checkpoint = checkpoint.RunCheckpoint(gan, settings.workdir)
+    if run_checkpoint.restore():
         print(f"continuing {settings.workdir} at step {int(gan.step)}")
     elif settings.init_from:
         checkpoint.restore_generator(gan.generator, settings.init_from)
@@ -236,7 +237,7 @@ def train(settings: flags.FlagValues) -> int:
         f"    tensorboard --logdir={settings.workdir}/tensorboard",
         flush=True,
     )
-    status = _train(gan, settings, training, validation)
+    status = _train(gan, run_checkpoint, settings, training, validation)
     if status:
         return status
     saved_model = f"{settings.workdir}/export"

@@ -1,9 +1,13 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
 import pytest
 from absl import flags
 
 from koalagan import workdir
 from koalagan.errors import UserError
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 
 def settings(*given):
@@ -20,6 +24,14 @@ def test_defaults_are_the_papers():
     assert values.generator_learning_rate == values.discriminator_learning_rate == 2e-4
     assert (values.discriminator_every, values.image_size) == (5, 256)
     assert (values.train_split, values.eval_split) == ("train[:8000]", "train[8000:10000]")
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.flags")), ids=lambda path: path.stem)
+def test_every_experiment_is_a_run(path, monkeypatch):
+    monkeypatch.chdir(EXPERIMENTS.parent)  # one experiment includes another by its path
+    given = settings(f"--flagfile=experiments/{path.name}")
+    workdir.resolve(given)
+    assert given.workdir == f"runs/{path.stem}"
 
 
 def test_flags_txt_repeats_the_run(tmp_path):
