@@ -21,7 +21,7 @@ import skimage.color
 import tensorflow as tf
 from pictures_test import encode, picture
 
-from koalagan.data import pictures, sources, store
+from koalagan.data import disk, features, pictures, sources, store
 from koalagan.errors import UserError
 from koalagan.models import embedding
 
@@ -96,7 +96,7 @@ def decoded(monkeypatch):
 @pytest.fixture
 def small_chunks(monkeypatch):
     monkeypatch.setattr(store, "_CHUNK", 8)
-    monkeypatch.setattr(store, "_EMBEDDING_BATCH", 8)
+    monkeypatch.setattr(features, "_BATCH", 8)
 
 
 def prepare(folder, source=None, **options):
@@ -633,7 +633,7 @@ def test_the_disk_it_takes_is_said_before_the_first_picture(tmp_path, monkeypatc
     prepare(tmp_path, dataclasses.replace(tiny_source(), records=records))
     assert "preparing 20 pictures of tiny train takes" in said[0] and str(tmp_path) in said[0]
     free_disk(monkeypatch, 98_700_000_000)
-    store.require_space(tmp_path, 23_450_000_000, "preparing it")
+    disk.require_space(tmp_path, 23_450_000_000, "preparing it")
     assert capsys.readouterr().out.strip() == (
         f"preparing it takes 23.4 GB in {tmp_path} (98.7 GB free)"
     )

@@ -2,7 +2,7 @@
 """Store -> tf.data batches.
 
 A batch is a dict of float32 tensors: `L` [B,H,W,1] and `ab` [B,H,W,2] in [-1,1], and where the
-store has it `embedding` [B,1001].
+store has them `embedding` [B,1001] and `segmentation` [B,H/4,W/4,21].
 
 Nothing here holds a shuffle buffer: the order of epoch e is a permutation seeded by (seed, e), and
 each flip is seeded by (seed, e, row). Which pictures step s sees is arithmetic, so a run continues
@@ -65,30 +65,45 @@ def evaluation_batches(store: Store, *, batch_size: int) -> tf.data.Dataset:
 
 
 def _read_rows(store: Store, rows: np.ndarray, mirrored: np.ndarray):
-    pictures = store.pictures[rows]
-    pictures[mirrored] = pictures[mirrored, :, ::-1]
-    if store.embedding is None:
-        return (pictures,)
-    return pictures, store.embedding[rows, mirrored.astype(int)]
+    """The arrays of `rows`, in the order of `_row_specs`."""
+    pictures = _mirror(store.pictures[rows], mirrored)
+    arrays = [pictures]
+    if store.embedding is not None:
+        arrays.append(store.embedding[rows, mirrored.astype(int)])
+    if store.segmentation is not None:
+        arrays.append(_mirror(store.segmentation[rows], mirrored))
+    return arrays
+
+
+def _mirror(batch: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+    batch[mirrored] = batch[mirrored, :, ::-1]
+    return batch
+
+
+def _row_specs(store: Store) -> dict[str, tf.TensorSpec]:
+    specs = {"pictures": tf.TensorSpec([None, *store.pictures.shape[1:]], tf.uint8)}
+    if store.embedding is not None:
+        specs["embedding"] = tf.TensorSpec([None, store.embedding.shape[-1]], tf.float32)
+    if store.segmentation is not None:
+        specs["segmentation"] = tf.TensorSpec([None, *store.segmentation.shape[1:]], tf.float16)
+    return specs
 
 
 def _batches(store: Store, positions: tf.data.Dataset, read) -> tf.data.Dataset:
     """The pipeline's order, in one place: positions -> rows (order, flips) -> Lab -> prefetch."""
-    types = (tf.uint8,) if store.embedding is None else (tf.uint8, tf.float32)
+    specs = _row_specs(store)
 
     def read_rows(position):
-        arrays = tf.numpy_function(read, [position], types)
-        arrays[0].set_shape([None, *store.pictures.shape[1:]])
-        if store.embedding is not None:
-            arrays[1].set_shape([None, store.embedding.shape[-1]])
-        return tuple(arrays)
+        arrays = tf.numpy_function(read, [position], [spec.dtype for spec in specs.values()])
+        return {
+            name: tf.ensure_shape(array, spec.shape)
+            for (name, spec), array in zip(specs.items(), arrays, strict=True)
+        }
 
-    def to_batch(pictures, *embedding):
-        L, ab = lab.rgb_to_lab(pictures)
-        batch = {"L": L, "ab": ab}
-        if embedding:
-            batch["embedding"] = embedding[0]
-        return batch
+    def to_batch(rows):
+        L, ab = lab.rgb_to_lab(rows.pop("pictures"))
+        features = {name: tf.cast(values, tf.float32) for name, values in rows.items()}
+        return {"L": L, "ab": ab, **features}
 
     return (
         positions.map(read_rows, num_parallel_calls=2)

@@ -1,0 +1,107 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""What the frozen networks say of a store's pictures, computed once and kept beside them.
+
+    embedding-FINGERPRINT.npy     float32 [N,2,1001]: of each picture and of its mirror image
+    segmentation-FINGERPRINT.npy  float16 [N,H/4,W/4,21]: of each picture, for multiples of 32
+
+A mirrored picture is trained on with its own embedding and with its mirrored scores. Logits that
+stand for the whole picture have no mirror image, so both are kept; scores have one, which differs
+from the network's answer to the mirrored picture by little (tests/segmentation_test.py measures it)
+and saves half of the disk and of the work. Scores are kept before the network's last upsampling,
+which is linear: resized where they are used, they are what the whole network gives.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from koalagan import progress
+from koalagan.data import disk
+
+_BATCH = 8
+
+
+class Feature:
+    """One of these arrays, and, while it is not on disk, the network that makes it.
+
+    Made before the pictures are prepared, so that weights that cannot be had end the run at once.
+
+    Args:
+        name: "embedding" or "segmentation".
+        path: the store's folder, whether or not it exists yet.
+        weights: see `koalagan.models.embedding` and `koalagan.models.segmentation`.
+        image_size: (height, width) of the store's pictures.
+    """
+
+    def __init__(self, name: str, path: Path, weights: str, image_size: tuple[int, int]):
+        # Imported here: `colorize` and `evaluate` prepare pictures alone, and need no network.
+        from koalagan.models import FROZEN
+
+        network = FROZEN[name]
+        network.fetch(weights)
+        fingerprint = disk.fingerprint({"weights": network.fingerprint(weights)})
+        self._target = path / f"{name}-{fingerprint}.npy"
+        self._name = name
+        if name == "embedding":
+            self._dtype, self._row_shape = np.float32, (2, network.CLASSES)
+        else:
+            self._dtype, self._row_shape = np.float16, network.scores_shape(*image_size)
+        self._model = None
+        if not self._target.exists():
+            self._model = network.build()
+            network.load_weights(self._model, weights)
+
+    def disk(self, count: int) -> int:
+        """The bytes that the array of `count` pictures will still take."""
+        if self._model is None or _unfinished(self._target).exists():
+            return 0
+        return np.dtype(self._dtype).itemsize * count * int(np.prod(self._row_shape))
+
+    def open(self, pictures: np.ndarray) -> np.ndarray:
+        """The array of all `pictures` (uint8 [N,H,W,3]), computed first where it is not there."""
+        if self._model is not None:
+            folder = self._target.parent
+            with disk.keeping_in(folder.parent), disk.alone_in(folder):
+                if not self._target.exists():  # still, after waiting
+                    self._compute(pictures)
+        return disk.opened(disk.open_map, self._target)
+
+    def _compute(self, pictures: np.ndarray) -> None:
+        """Writes the rows of all pictures, batch by batch."""
+        count = len(pictures)
+        unfinished, state_file = _unfinished(self._target), self._target.with_suffix(".state.json")
+        rows = disk.open_array(unfinished, self._dtype, (count, *self._row_shape))
+        done = disk.opened(disk.read_json, state_file)["rows"] if state_file.exists() else 0
+        compute = self._network()
+        with progress.bar(self._name, count, done) as bar:
+            while done < count:
+                batch = pictures[done : done + _BATCH]
+                rows[done : done + len(batch)] = compute(batch)
+                done += len(batch)
+                rows.flush()
+                disk.write_json(state_file, {"rows": done})
+                bar.update(len(batch))
+        # In this order: a mark that outlived its rows would call those of a later run done.
+        state_file.unlink(missing_ok=True)
+        os.replace(unfinished, self._target)
+
+    def _network(self) -> Callable:
+        import tensorflow as tf
+
+        from koalagan import lab
+
+        def one(batch: tf.Tensor) -> tf.Tensor:
+            lightness, _ = lab.rgb_to_lab(batch)
+            return self._model(lightness, training=False)
+
+        def both(batch: tf.Tensor) -> tf.Tensor:
+            answers = one(tf.concat([batch, batch[:, :, ::-1]], axis=0))
+            return tf.stack(tf.split(answers, 2), axis=1)
+
+        return tf.function(both if self._name == "embedding" else one, reduce_retracing=True)
+
+
+def _unfinished(target: Path) -> Path:
+    return target.with_suffix(".partial.npy")
