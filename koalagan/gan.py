@@ -1,8 +1,9 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """The conditional GAN: a generator that colours, a discriminator that judges, and their steps.
 
-A batch is `{"L": [B,H,W,1], "ab": [B,H,W,2], ["embedding": [B,1001]]}`, float32, normalised (see
-`koalagan.lab`); `ColorizationGAN` trains on it through `fit` or `train_step`. No file IO here.
+A batch is `{"L": [B,H,W,1], "ab": [B,H,W,2]}`, float32, normalised (see `koalagan.lab`), with
+`"embedding"` [B,1001] and `"segmentation"` [B,h,w,21] where the generator takes them;
+`ColorizationGAN` trains on it through `fit` or `train_step`. No file IO here.
 
 Two phases, chosen by `compile`: L1 pretraining of the generator alone (`adversarial=False`), then
 the GAN. An adversarial step, in the order of pix2pix (Isola et al. 2017, section 3.3): the
@@ -41,7 +42,7 @@ class ColorizationGAN(keras.Model):
 
     Attributes:
         generator: takes a batch's inputs, returns ab.
-        discriminator: takes L and ab stacked, returns patch logits.
+        discriminator: takes L and ab stacked, or ab alone, returns patch logits.
         generator_optimizer, discriminator_optimizer, pretraining_optimizer: each built on its own
             variables, so that a checkpoint of any step holds the same things in both phases.
         step: int64, training steps done, over both phases.
@@ -121,8 +122,10 @@ class ColorizationGAN(keras.Model):
         return self.generator(inputs, training=training)
 
     def judge(self, L: tf.Tensor, ab: tf.Tensor, training: bool) -> tf.Tensor:
-        """Patch logits [B,h,w,1] of pictures."""
-        return self.discriminator(tf.concat([L, ab], axis=-1), training=training)
+        """Patch logits [B,h,w,1]; a discriminator that takes ab alone is not shown L."""
+        conditional = self.discriminator.input.shape[-1] == 3
+        picture = tf.concat([L, ab], axis=-1) if conditional else ab
+        return self.discriminator(picture, training=training)
 
     def train_step(self, batch):
         """One step of the current phase; returns the epoch's running means by the papers' names."""

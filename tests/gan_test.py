@@ -207,3 +207,17 @@ def test_fit_reports_epoch_means_under_the_papers_names():
     assert set(gan.LOSSES) <= set(history) and "val_psnr" in history
     assert history["loss_G"][1] < history["loss_G"][0]
     assert int(model.step) == 6
+
+
+def test_an_unconditional_discriminator_is_not_shown_the_lightness():
+    judged = []
+    picture = keras.Input((None, None, 2), name="picture")
+    logits = keras.layers.Conv2D(1, 4, name="logits")(picture)
+    model = gan.ColorizationGAN(tiny.generator(), keras.Model(picture, logits))
+    model.compile(discriminator_every=1)
+    batch = tiny.batch()
+    (logs,) = _steps(model, 1, batch)
+    assert set(logs) == set(gan.LOSSES) and all(np.isfinite(value) for value in logs.values())
+    for L in (batch["L"], -batch["L"]):
+        judged.append(model.judge(L, batch["ab"], training=False).numpy())
+    np.testing.assert_array_equal(*judged)

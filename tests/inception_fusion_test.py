@@ -129,3 +129,19 @@ def test_save_and_reload(tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(again(_batch(16, 16)), model(_batch(16, 16)))
+
+
+def test_dropout_has_no_weights_and_works_in_training_alone_unless_asked():
+    plain = build(image_size=16, segmentation=False)
+    noisy = build(image_size=16, segmentation=False, dropout=0.5)
+    always = build(image_size=16, segmentation=False, dropout=0.5, dropout_at_inference=True)
+    for model in (noisy, always):
+        assert model.count_params() == plain.count_params()
+        model.set_weights(plain.get_weights())
+    assert [layer.rate for layer in noisy.layers if isinstance(layer, keras.layers.Dropout)] == [
+        0.5
+    ] * 4
+    batch = _batch(16, 16)
+    np.testing.assert_array_equal(noisy(batch, training=False), plain(batch))
+    assert np.abs(noisy(batch, training=True) - plain(batch)).max() > 1e-3
+    assert np.abs(always(batch, training=False) - always(batch, training=False)).max() > 1e-3

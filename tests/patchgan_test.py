@@ -49,3 +49,9 @@ def test_not_square_and_too_small():
     assert patchgan.build((64, 96)).output_shape == (None, 6, 10, 1)
     with pytest.raises(UserError, match="at least 24"):
         patchgan.build(16)
+
+
+def test_the_unconditional_one_takes_the_colours_alone():
+    model = patchgan.build(64, conditional=False)
+    assert model.input_shape == (None, 64, 64, 2)
+    assert model.count_params() == 2_767_425 - 4 * 4 * 64

@@ -14,14 +14,17 @@ Architecture (3x3 convolutions, same padding, ReLU, unless said; s2 = stride 2; 
 
 The encoder and decoder are Deep Koalarization's (Baldassarre et al. 2017, Table 1); the
 Inception-GAN paper adds the segmentation layer. Its text gives the last encoder layer 512 filters,
-its table and its 1257 channels give 256: the table is followed.
+its table and its 1257 channels give 256: the table is followed. Its trials of dropout "in the
+decoder" do not say where: here after each of the decoder's four ReLUs.
 Parameters: 6,574,050 without segmentation, 6,592,506 with it, 6,317,794 without the embedding.
 """
 
 import keras
+import tensorflow as tf
 from keras import layers, ops
 
-from koalagan.errors import UserError
+from koalagan.models.dropout import Dropout
+from koalagan.models.sizes import image_shape
 
 STRIDE = 8
 EMBEDDING_CLASSES = 1001
@@ -96,42 +99,42 @@ def _up(x, name: str):
     return layers.UpSampling2D(2, interpolation="nearest", name=name)(x)
 
 
+def _dropout(x, name: str, *, rate: float, always: bool):
+    if not rate:
+        return x
+    return Dropout(rate, at_inference=always, name=name)(x)
+
+
 @keras.saving.register_keras_serializable("koalagan")
 class StackSegmentation(layers.Layer):
     """`[L [B,H,W,1], scores [B,h,w,21]] -> [B,H,W,24]`: L three times, the scores resized to it."""
 
     def call(self, inputs):
         lightness, scores = inputs
-        scores = ops.image.resize(scores, ops.shape(lightness)[1:3], interpolation="bilinear")
+        # Not keras.ops, which does not take sizes that are known only when the graph runs.
+        scores = tf.image.resize(scores, tf.shape(lightness)[1:3])
+        scores = tf.cast(scores, lightness.dtype)
         return ops.concatenate([lightness, lightness, lightness, scores], axis=-1)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[0][:-1], 3 + SEGMENTATION_CLASSES)
 
 
-def image_shape(image_size, stride: int) -> tuple[int | None, int | None]:
-    """(height, width) from an int or a pair; None stands for any size.
-
-    Raises:
-        UserError: a side is not a positive multiple of `stride`.
-    """
-    pair = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    for side in pair:
-        if side is not None and (side <= 0 or side % stride):
-            raise UserError(
-                f"the generator needs an image size that divides by {stride}, and {side} does not: "
-                f"use {max(stride, round(side / stride) * stride)}."
-            )
-    return pair
-
-
-def build(image_size=256, segmentation: bool = True, embedding: bool = True) -> keras.Model:
+def build(
+    image_size=256,
+    segmentation: bool = True,
+    embedding: bool = True,
+    dropout: float = 0.0,
+    dropout_at_inference: bool = False,
+) -> keras.Model:
     """Builds the generator; see the module's docstring for its inputs and output.
 
     Args:
         image_size: an int or (height, width), multiples of 8; None for a side of any size.
         segmentation: stack the 21 class scores on the input.
         embedding: fuse the embedding; without it the 1x1 fusion convolution stays.
+        dropout: the rate after each of the decoder's ReLUs; 0 has no such layers.
+        dropout_at_inference: drop out in every call, not only in training.
 
     Raises:
         UserError: the image size does not divide by 8.
@@ -153,12 +156,13 @@ def build(image_size=256, segmentation: bool = True, embedding: bool = True) -> 
         x = Fusion(256, name="fusion")([x, inputs["embedding"]])
     else:
         x = _conv(x, 256, "fusion", kernel_size=1)
-    x = _conv(x, 128, "decoder_1")
+    noise = {"rate": dropout, "always": dropout_at_inference}
+    x = _dropout(_conv(x, 128, "decoder_1"), "dropout_1", **noise)
     x = _up(x, "up_1")
-    x = _conv(x, 64, "decoder_2")
-    x = _conv(x, 64, "decoder_3")
+    x = _dropout(_conv(x, 64, "decoder_2"), "dropout_2", **noise)
+    x = _dropout(_conv(x, 64, "decoder_3"), "dropout_3", **noise)
     x = _up(x, "up_2")
-    x = _conv(x, 32, "decoder_4")
+    x = _dropout(_conv(x, 32, "decoder_4"), "dropout_4", **noise)
     x = layers.Conv2D(2, 3, padding="same", kernel_initializer="he_normal", name="decoder_5")(x)
     # tanh in float32 whatever the policy: it is the model's output, and bfloat16 would quantise ab.
     x = layers.Activation("tanh", dtype="float32", name="tanh")(x)

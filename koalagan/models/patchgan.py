@@ -1,12 +1,14 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """The 70x70 PatchGAN discriminator (Isola et al. 2017, section 6.1.2; C64-C128-C256-C512).
 
-Input: the picture, float32 [B,H,W,3], L and ab stacked, each in [-1,1].
+Input: the picture, float32 [B,H,W,3], L and ab stacked, each in [-1,1]; or ab alone, [B,H,W,2], for
+the unconditional discriminator, which judges colours without seeing what they are laid on.
 Output: patch logits, float32 [B,h,w,1] without a sigmoid; 30x30 for 256x256. Each logit judges a
 70x70 patch.
 
 4x4 convolutions, zero padding of 1 on every side: 64 s2, 128 s2, 256 s2, 512 s1, 1 s1; batch norm
-on all but the first and last, LeakyReLU 0.2. 2,767,425 parameters with the moving statistics.
+on all but the first and last, LeakyReLU 0.2. 2,767,425 parameters with the moving statistics
+(2,766,401 unconditional).
 """
 
 import keras
@@ -42,8 +44,12 @@ def _conv(x, filters: int, strides: int, use_bias: bool, name: str):
     )(x)
 
 
-def build(image_size=256) -> keras.Model:
+def build(image_size=256, conditional: bool = True) -> keras.Model:
     """Builds the discriminator for an int or (height, width); None for a side of any size.
+
+    Args:
+        image_size: see above.
+        conditional: it sees L beside ab.
 
     Raises:
         UserError: a side is smaller than 24, where no patch is left.
@@ -55,7 +61,8 @@ def build(image_size=256) -> keras.Model:
                 f"the discriminator needs pictures of at least {MINIMUM_SIZE} pixels a side, "
                 f"not {side}: raise --image_size."
             )
-    inputs = keras.Input((height, width, 3), name="picture", dtype="float32")
+    channels = 3 if conditional else 2
+    inputs = keras.Input((height, width, channels), name="picture", dtype="float32")
     x = inputs
     for number, (filters, strides, norm) in enumerate(_BLOCKS, 1):
         # The norm's own shift makes a bias before it redundant.
