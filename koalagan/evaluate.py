@@ -34,6 +34,8 @@ from koalagan.errors import UserError, one_line
 Predictor = Callable[[tf.Tensor], tf.Tensor]
 
 _SSIM_WINDOW = 11
+# The parts of a model that start from published weights, or else from nothing.
+_NETWORKS = ("embedding", "segmentation", "backbone")
 _COLUMNS = {
     "model": "model",
     "psnr": "PSNR (dB)",
@@ -247,14 +249,16 @@ def names(paths: Sequence[str]) -> dict[str, str]:
     """What tables call SavedModels: name -> path.
 
     A name is the folder's, or its run's where that is `export`; the whole path where names clash.
-    An untrained embedding network is part of the name: no figure is shown without that word.
+    Networks that were never trained on anything are part of the name: no figure is shown without
+    that word.
     """
     short = []
     for path in paths:
         folder = Path(os.path.abspath(path))
         name = folder.parent.name if folder.name == "export" else folder.name
-        untrained = saved_model.facts(path).get("embedding_weights") == "random"
-        short.append(f"{name} (random embedding)" if untrained else name)
+        facts = saved_model.facts(path)
+        untrained = [part for part in _NETWORKS if facts.get(f"{part}_weights") == "random"]
+        short.append(f"{name} (random {' and '.join(untrained)})" if untrained else name)
     taken = {name for name in short if short.count(name) > 1} | {"grey", "true"}
     return {
         os.path.abspath(path) if name in taken else name: path

@@ -1,8 +1,8 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """A trained generator as a SavedModel that TensorFlow loads without koalagan.
 
-The whole chain is inside, in float32: decoding, Lab, the embedding network, the generator at its
-own size, its chroma resized bilinearly to the picture's size and joined with the picture's own
+The whole chain is inside, in float32: decoding, Lab, the frozen networks, the generator at its own
+size, its chroma resized bilinearly to the picture's size and joined with the picture's own
 lightness. Three signatures, each with one named input and one named output:
 
     serving_default  image uint8 [B,H,W,C], C 1 or 3   -> colorized uint8 [B,H,W,3]
@@ -29,7 +29,17 @@ import koalagan
 from koalagan import checkpoint, errors, lab, precision, saved_model, workdir
 from koalagan.data.pictures import resize
 from koalagan.errors import UserError, one_line
-from koalagan.models import embedding as embedding_network
+from koalagan.models import FROZEN
+
+# Flags of the run that the SavedModel's metadata repeats.
+_DESCRIBED = (
+    "generator",
+    "embedding_weights",
+    "segmentation_weights",
+    "backbone_weights",
+    "dataset",
+    "train_split",
+)
 
 
 def export_savedmodel(
@@ -38,25 +48,30 @@ def export_savedmodel(
     output_dir: str,
     image_size: tuple[int, int],
     metadata: Mapping[str, Any] | None = None,
+    segmentation: keras.Model | None = None,
 ) -> None:
     """Writes a SavedModel; see the module for its signatures.
 
     `output_dir` appears whole or not at all. An earlier SavedModel there is replaced.
 
     Args:
-        generator: takes {"L": [B,h,w,1]} and, with an embedding, "embedding": [B,1001]; returns ab
-            [B,h,w,2]. All in float32, built for any height and width.
-        embedding: L [B,h,w,1] -> [B,1001] float32, where the generator uses it.
+        generator: takes {"L": [B,h,w,1]} and, where they are given, what the frozen networks answer
+            as "embedding" and "segmentation"; returns ab [B,h,w,2]. All in float32, built for any
+            height and width.
+        embedding: L [B,h,w,1] -> [B,1001], where the generator uses it.
         output_dir: the folder to write.
         image_size: (height, width) at which the generator colours pictures.
         metadata: JSON-able facts kept beside the model, in assets.extra/koalagan.json.
+        segmentation: L [B,h,w,1] -> scores [B,h',w',21], where the generator uses them.
 
     Raises:
         UserError: `output_dir` is in use for something else, or cannot be written.
         ValueError: the generator's inputs are not those that the chain can give.
     """
     inputs = set(generator.input)
-    expected = {"L"} if embedding is None else {"L", "embedding"}
+    frozen = {"embedding": embedding, "segmentation": segmentation}
+    frozen = {name: model for name, model in frozen.items() if model is not None}
+    expected = {"L", *frozen}
     if inputs != expected:
         raise ValueError(f"The generator takes {sorted(inputs)} instead of {sorted(expected)}.")
     output_dir = os.path.abspath(os.path.expanduser(output_dir))
@@ -65,7 +80,7 @@ def export_savedmodel(
             f"{output_dir} exists and is no SavedModel of koalagan: name another folder."
         )
 
-    chain = _Chain(generator, embedding, image_size)
+    chain = _Chain(generator, frozen, image_size)
     # Without AutoGraph: nothing here needs it, and it reads the source files when it traces, which
     # may have been updated since a long training imported them.
     signatures = {
@@ -88,7 +103,7 @@ def export_savedmodel(
     # Not keras.export.ExportArchive: it stores every weight twice (Keras 3.15, TensorFlow 2.21).
     module = tf.Module()
     module.weights = [
-        variable.value for model in (generator, embedding) if model for variable in model.variables
+        variable.value for model in (generator, *frozen.values()) for variable in model.variables
     ]
     description = {
         **(metadata or {}),
@@ -114,49 +129,47 @@ def export_savedmodel(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def export_run(run: str, output_dir: str) -> None:
-    """Exports the generator of a run's newest checkpoint, with the frozen network it learned by.
+def export_run(run: str, output_dir: str, *, dropout_at_inference: bool = False) -> None:
+    """Exports the generator of a run's newest checkpoint, with the frozen networks it learned by.
 
     Args:
         run: the run's folder, as `koalagan.train` writes it.
         output_dir: the folder to write.
+        dropout_at_inference: drop out when colouring, also where the run's flags do not say so: a
+            call then colours the same picture differently every time.
 
     Raises:
-        UserError: the run has no checkpoint, the frozen network's weights cannot be had, or
-            `output_dir` cannot be written.
+        UserError: the run has no checkpoint, a frozen network's weights cannot be had, dropout is
+            asked of a generator that has none, or `output_dir` cannot be written.
     """
     settings = workdir.read_flags(run)
+    if dropout_at_inference:
+        settings.dropout_at_inference = True
     # Float32 whatever the run computed in: its weights are float32 anyway.
     with precision.policy("float32"):
         generator = workdir.build_generator(settings, (None, None))
     checkpoint.restore_generator(generator, run)
     kept = workdir.read_data(run)
-    if kept is not None and kept["embedding_weights"] != embedding_fingerprint(settings):
-        raise UserError(
-            f"the weights of the embedding, {settings.embedding_weights}, are not those that {run} "
-            "was trained with: bring them back."
-        )
-    embedding = None
-    if settings.embedding_weights != "none":
-        embedding = embedding_network.build()
-        embedding_network.load_weights(embedding, settings.embedding_weights)
+    for name, fingerprint in workdir.frozen_fingerprints(settings).items():
+        if kept is not None and kept[name] != fingerprint:
+            raise UserError(
+                f"the weights that --{name}={settings[name].value} names are not those that {run} "
+                "was trained with: bring them back."
+            )
+    frozen = {}
+    for name, network in FROZEN.items():
+        weights = settings[f"{name}_weights"].value
+        if weights != "none":
+            frozen[name] = network.build()
+            network.load_weights(frozen[name], weights)
     export_savedmodel(
         generator,
-        embedding,
+        frozen.get("embedding"),
         output_dir,
         (settings.image_size, settings.image_size),
-        metadata={
-            name: settings[name].value
-            for name in ("generator", "embedding_weights", "dataset", "train_split")
-        },
+        metadata={name: settings[name].value for name in _DESCRIBED},
+        segmentation=frozen.get("segmentation"),
     )
-
-
-def embedding_fingerprint(settings: flags.FlagValues) -> str:
-    """Identifies the frozen network that a run's flags name."""
-    if settings.embedding_weights == "none":
-        return "none"
-    return embedding_network.fingerprint(settings.embedding_weights)
 
 
 def _replaceable(path: str) -> bool:
@@ -181,18 +194,16 @@ class _Chain:
     def __init__(
         self,
         generator: keras.Model,
-        embedding: keras.Model | None,
+        frozen: Mapping[str, keras.Model],
         image_size: tuple[int, int],
     ):
         self._generator = generator
-        self._embedding = embedding
+        self._frozen = frozen
         self._size = image_size
 
     def predict_ab(self, L: tf.Tensor) -> dict[str, tf.Tensor]:
-        inputs = {"L": L}
-        if self._embedding is not None:
-            inputs["embedding"] = self._embedding(L, training=False)
-        return {"ab": self._generator(inputs, training=False)}
+        answers = {name: model(L, training=False) for name, model in self._frozen.items()}
+        return {"ab": self._generator({"L": L, **answers}, training=False)}
 
     def serving_default(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         channels = tf.shape(image)[-1]
@@ -270,6 +281,12 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_string(
         "output_dir", None, "The folder to write.", required=True, flag_values=flag_values
     )
+    flags.DEFINE_boolean(
+        "dropout_at_inference",
+        False,
+        "Drop out when colouring, so that each time differs, also where the run does not.",
+        flag_values=flag_values,
+    )
     flags.DEFINE_enum(
         "format", "savedmodel", ["savedmodel"], "What to write.", flag_values=flag_values
     )
@@ -280,7 +297,11 @@ def main(argv: Sequence[str]) -> None:
     settings = flags.FLAGS
     if len(argv) > 1:
         raise UserError(f"export takes only flags, and {argv[1]!r} is none: see --help.")
-    export_run(settings.workdir, settings.output_dir)
+    export_run(
+        settings.workdir,
+        settings.output_dir,
+        dropout_at_inference=settings.dropout_at_inference,
+    )
     print(f"SavedModel: {settings.output_dir}")
 
 

@@ -17,7 +17,7 @@ from koalagan.data import flags as data_flags
 from koalagan.data import pipeline, sources, store
 from koalagan.errors import UserError, run
 from koalagan.gan import ColorizationGAN
-from koalagan.models import patchgan
+from koalagan.models import BACKBONES, patchgan
 
 GRID_PICTURES = 8
 
@@ -103,6 +103,7 @@ def _prepare(settings: flags.FlagValues, source: sources.Source) -> store.Store:
         resize=settings.resize,
         on_bad_picture=settings.on_bad_picture,
         embedding_weights=settings.embedding_weights,
+        segmentation_weights=settings.segmentation_weights,
     )
 
 
@@ -147,7 +148,7 @@ def _fit(
 def _build(settings: flags.FlagValues) -> ColorizationGAN:
     return ColorizationGAN(
         workdir.build_generator(settings, settings.image_size),
-        patchgan.build(settings.image_size),
+        patchgan.build(settings.image_size, conditional=settings.conditional_discriminator),
         pretrain_learning_rate=settings.pretrain_learning_rate,
         generator_learning_rate=settings.generator_learning_rate,
         discriminator_learning_rate=settings.discriminator_learning_rate,
@@ -214,6 +215,8 @@ def train(settings: flags.FlagValues) -> int:
         print(f"continuing {settings.workdir} at step {int(gan.step)}")
     elif settings.init_from:
         checkpoint.restore_generator(gan.generator, settings.init_from)
+    elif settings.generator in BACKBONES:
+        BACKBONES[settings.generator].load_backbone(gan.generator, settings.backbone_weights)
     training_source = _open(settings, settings.train_split)
     validation_source = _open(settings, settings.eval_split)
     _check_batch(settings, training_source.count)
@@ -227,7 +230,7 @@ def train(settings: flags.FlagValues) -> int:
         {
             "train_split": training.manifest["fingerprint"],
             "eval_split": validation.manifest["fingerprint"],
-            "embedding_weights": export.embedding_fingerprint(settings),
+            **workdir.frozen_fingerprints(settings),
         },
     )
     workdir.write_flags(settings)

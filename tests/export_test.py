@@ -19,6 +19,7 @@ from koalagan import export, lab
 from koalagan.data import pictures
 from koalagan.data.pictures import resize
 from koalagan.errors import UserError
+from koalagan.models.dropout import Dropout
 
 SIZE = (16, 24)
 
@@ -30,7 +31,14 @@ def tiny_embedding():
     return keras.Model(L, logits(pooled))
 
 
-def tiny_generator(embedding=True):
+def tiny_segmentation():
+    """Scores at half the size, which tell where in the picture they are."""
+    L = keras.Input((None, None, 1), name="L")
+    start = keras.initializers.RandomNormal(seed=3)
+    return keras.Model(L, keras.layers.Conv2D(21, 3, 2, "same", kernel_initializer=start)(L))
+
+
+def tiny_generator(embedding=True, segmentation=False):
     """Colours that vary over the picture and with the embedding, many of them out of gamut."""
     L = keras.Input((None, None, 1), name="L")
     inputs = {"L": L}
@@ -41,6 +49,10 @@ def tiny_generator(embedding=True):
         x = keras.layers.Add()(
             [x, keras.layers.Reshape((1, 1, 4))(keras.layers.Dense(4)(inputs["embedding"]))]
         )
+    if segmentation:
+        inputs["segmentation"] = keras.Input((None, None, 21), name="segmentation")
+        seen = keras.layers.Conv2D(4, 1, kernel_initializer=start)(inputs["segmentation"])
+        x = keras.layers.Add()([x, seen])
     x = keras.layers.Conv2D(2, 3, padding="same", activation="tanh", kernel_initializer=start)(x)
     return keras.Model(inputs, keras.layers.UpSampling2D()(x))
 
@@ -282,3 +294,36 @@ def test_an_earlier_savedmodel_is_replaced_and_anything_else_kept(tmp_path):
     assert (diary / "today.txt").read_text() == "keep me"
     with pytest.raises(UserError, match="cannot be written"):
         export.export_savedmodel(generator, None, str(tmp_path / "file" / "model"), SIZE)
+
+
+def test_both_frozen_networks_are_inside(tmp_path):
+    keras.utils.set_random_seed(0)
+    networks = tiny_embedding(), tiny_segmentation()
+    generator = tiny_generator(segmentation=True)
+    path = str(tmp_path / "model")
+    export.export_savedmodel(generator, networks[0], path, SIZE, segmentation=networks[1])
+    L = lab.rgb_to_lab(photograph(*SIZE)[None])[0]
+    inputs = {"L": L, "embedding": networks[0](L), "segmentation": networks[1](L)}
+    loaded = tf.saved_model.load(path)
+    np.testing.assert_allclose(
+        loaded.signatures["predict_ab"](L=L)["ab"], generator(inputs), atol=1e-5
+    )
+    changed = {**inputs, "segmentation": -inputs["segmentation"]}
+    assert np.abs(generator(inputs) - generator(changed)).max() > 1e-2
+    with pytest.raises(ValueError, match="segmentation"):
+        export.export_savedmodel(generator, networks[0], str(tmp_path / "other"), SIZE)
+
+
+def test_dropout_at_inference_colours_one_picture_in_several_ways(tmp_path):
+    L = keras.Input((None, None, 1), name="L")
+    x = keras.layers.Conv2D(16, 3, padding="same", activation="relu")(L)
+    x = Dropout(0.5, at_inference=True)(x)
+    generator = keras.Model({"L": L}, keras.layers.Conv2D(2, 1, activation="tanh")(x))
+    path = str(tmp_path / "model")
+    export.export_savedmodel(generator, None, path, SIZE)
+    loaded = tf.saved_model.load(path)
+    picture = tf.constant(photograph(*SIZE)[None])
+    first, second = (
+        loaded.signatures["serving_default"](image=picture)["colorized"] for _ in range(2)
+    )
+    assert np.any(first != second)

@@ -17,7 +17,7 @@ from absl import flags
 from PIL import Image
 from summaries_test import events
 
-from koalagan import checkpoint, gan, train, workdir
+from koalagan import checkpoint, gan, saved_model, train, workdir
 from koalagan.data import store
 from koalagan.errors import UserError
 from koalagan.models import embedding
@@ -48,6 +48,7 @@ def run(photographs, tmp_path):
             "store_dir": tmp_path / "store",
             "image_size": 32,
             "embedding_weights": "none",
+            "segmentation_weights": "none",
             "batch_size": 4,
             "pretrain_epochs": 1,
             "epochs": 1,
@@ -121,18 +122,57 @@ def test_training_learns_the_pictures_it_sees(run):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "generator, image_size, mixed_precision, options",
+    [
+        ("koalarization", 32, "float16", {"pixel_loss": "l2"}),
+        ("unet", 256, "bfloat16", {"discriminator_every": 1, "gan_loss": "lsgan"}),
+        (
+            "resnet18_unet",
+            32,
+            "float16",
+            {"backbone_weights": "random", "conditional_discriminator": "false"},
+        ),
+    ],
+)
+def test_every_generator_is_trained_exported_and_measured(
+    run, generator, image_size, mixed_precision, options
+):
+    given = dict.fromkeys(["embedding_weights", "segmentation_weights"], "none") | options
+    assert (
+        run(
+            generator=generator,
+            image_size=image_size,
+            mixed_precision=mixed_precision,
+            train_split="train[:2]",
+            eval_split="train[18:]",
+            batch_size=2,
+            **given,
+        )
+        == 0
+    )
+    rows = json.loads((run.workdir / "metrics.json").read_text())["rows"]
+    label = "run (random backbone)" if generator == "resnet18_unet" else "run"
+    assert [row["model"] for row in rows] == ["grey", label]
+    assert all(np.isfinite(rows[1][name]) for name in ("psnr_pooled", "ssim", "ciede2000"))
+    colorize = saved_model.load(str(run.workdir / "export"), "serving_default", "colorized")
+    picture = skimage.data.astronaut()[None, :100, :150]
+    assert colorize(image=picture).shape == picture.shape
+
+
+@pytest.mark.slow
 def test_from_photographs_to_coloured_ones_by_the_commands(photographs, tmp_path):
-    """train (random embedding) -> evaluate -> export -> colorize, each in its own process."""
+    """train (random frozen networks) -> evaluate -> export -> colorize, each in its own process."""
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     flagfile = tmp_path / "tiny.flags"
     flagfile.write_text(
         "# A comment.\n--dataset=folder\n--train_split=train[:4]\n--eval_split=train[18:]\n"
-        "--image_size=32\n--embedding_weights=random\n--batch_size=2\n--pretrain_epochs=1\n"
-        f"--epochs=1\n--workdir={tmp_path}/run\n--data_dir={photographs}\n"
+        "--image_size=32\n--embedding_weights=random\n--segmentation_weights=random\n"
+        f"--batch_size=2\n--pretrain_epochs=1\n--epochs=1\n--workdir={tmp_path}/run\n--data_dir={photographs}\n"
     )
     trained = command("train", f"--flagfile={flagfile}", env=environment)
     assert trained.returncode == 0, trained.stderr
-    assert "run (random embedding)" in trained.stdout
+    assert "run (random embedding and segmentation)" in trained.stdout
     assert f"{tmp_path}/cache/koalagan" in trained.stdout
     assert "Traceback" not in trained.stderr and "remapper" not in trained.stderr
 
@@ -172,6 +212,7 @@ def test_a_stopped_training_is_continued_by_the_same_command(photographs, tmp_pa
         "--eval_split=train[:4]",
         "--image_size=32",
         "--embedding_weights=none",
+        "--segmentation_weights=none",
         "--batch_size=4",
         "--pretrain_epochs=40",
         "--epochs=0",

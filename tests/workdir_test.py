@@ -116,7 +116,39 @@ def test_a_workdir_that_cannot_be_written(tmp_path):
     assert list((tmp_path / "new" / "run").iterdir()) == []
 
 
-def test_generator_leaves_the_embedding_out():
-    with_it = workdir.build_generator(settings("--embedding_weights=random"), 32)
-    without = workdir.build_generator(settings("--embedding_weights=none"), 32)
-    assert with_it.count_params() == 6_574_050 and without.count_params() == 6_317_794
+def test_generator_leaves_branches_out():
+    def parameters(*given):
+        return workdir.build_generator(settings(*given), 32).count_params()
+
+    assert parameters() == 6_592_506
+    assert parameters("--segmentation_weights=none") == 6_574_050
+    assert parameters("--segmentation_weights=none", "--embedding_weights=none") == 6_317_794
+
+
+def test_a_generator_gets_the_options_it_has():
+    unet = workdir.build_generator(settings("--generator=unet", "--noskips"), 256)
+    assert unet.count_params() < 54_409_858
+    for given in (["--noskips"], ["--generator=koalarization", "--dropout=0.2"]):
+        with pytest.raises(UserError, match="is for other generators than --generator="):
+            workdir.build_generator(settings(*given), 32)
+    with pytest.raises(UserError, match="noise that the generator does not have"):
+        workdir.build_generator(settings("--dropout_at_inference"), 32)
+    noisy = workdir.build_generator(settings("--dropout=0.2", "--dropout_at_inference"), 32)
+    assert noisy.count_params() == 6_592_506
+
+
+def test_branches_that_a_generator_does_not_have_get_no_weights(tmp_path):
+    given = settings("--workdir=run", "--generator=unet")
+    workdir.resolve(given)
+    for branch in ("embedding", "segmentation", "backbone"):
+        assert given[f"{branch}_weights"].value == "none"
+    assert workdir.frozen_fingerprints(given) == {
+        "embedding_weights": "none",
+        "segmentation_weights": "none",
+    }
+    given = settings("--workdir=run", "--generator=resnet18_unet", f"--backbone_weights={tmp_path}")
+    workdir.resolve(given)
+    assert given.backbone_weights == str(tmp_path) and given.embedding_weights == "none"
+    for flag in ("--embedding_weights=random", "--backbone_weights=random"):
+        with pytest.raises(UserError, match=f"--generator=unet has nothing that {flag}"):
+            workdir.resolve(settings("--workdir=run", "--generator=unet", flag))
