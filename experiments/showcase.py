@@ -1,10 +1,12 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Draws README's picture: grey | coloured | true, on pictures that anybody may show.
+"""Draws README's pictures: grey | each model | true, on pictures that anybody may show.
 
     python experiments/showcase.py --saved_model=runs/quickstart/export --output=FILE.png
 
-Scenes of koala_scenes that are in neither of its splits, and with --photographs matplotlib's
-`grace_hopper.jpg` (public domain). The model colours each in full size through `serving_default`.
+Scenes of koala_scenes that are in neither of its splits, and with --photographs (which needs
+scikit-image, of the extra [test]) matplotlib's `grace_hopper.jpg` and scikit-image's `astronaut`
+(both public domain), `coffee` and `chelsea` (CC0). The models colour them through
+`serving_default`.
 """
 
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from koalagan import errors, lab, saved_model, summaries
+from koalagan import errors, evaluate, lab, saved_model, summaries
 from koalagan.data.koala_scenes import drawing
 from koalagan.errors import UserError
 
@@ -28,10 +30,18 @@ def _scenes(count: int) -> np.ndarray:
 
 
 def _photographs() -> np.ndarray:
+    from skimage import data
+
     with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
-        portrait = Image.open(file).convert("RGB")
-    side = min(portrait.size)
-    return np.asarray(portrait.crop((0, 0, side, side)).resize((SIZE, SIZE)))[None]
+        pictures = [Image.open(file).convert("RGB")]
+    pictures += [Image.fromarray(read()) for read in (data.astronaut, data.coffee, data.chelsea)]
+    return np.stack([_square(picture) for picture in pictures])
+
+
+def _square(picture: Image.Image) -> np.ndarray:
+    side = min(picture.size)
+    left = (picture.width - side) // 2
+    return np.asarray(picture.crop((left, 0, left + side, side)).resize((SIZE, SIZE)))
 
 
 def main(argv: Sequence[str]) -> None:
@@ -39,19 +49,22 @@ def main(argv: Sequence[str]) -> None:
     settings = flags.FLAGS
     if len(argv) > 1:
         raise UserError(f"showcase takes only flags, and {argv[1]!r} is none.")
-    colorize = saved_model.load(settings.saved_model, "serving_default", "colorized")
     true = _scenes(settings.scenes)
     if settings.photographs:
         true = np.concatenate([_photographs(), true])
     L, ab = lab.rgb_to_lab(true)
     grey = lab.lab_to_rgb(L, tf.zeros_like(ab))
-    columns = {"grey": grey.numpy(), "coloured": colorize(image=grey).numpy(), "true": true}
-    Image.fromarray(summaries.picture_grid(columns)).save(settings.output)
+    columns = {"grey": grey.numpy()}
+    for name, path in evaluate.names(settings.saved_model).items():
+        colorize = saved_model.load(path, "serving_default", "colorized")
+        columns[name] = colorize(image=grey).numpy()
+    grid = summaries.picture_grid({**columns, "true": true})
+    Image.fromarray(grid).save(settings.output)
     print(settings.output)
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("saved_model", None, "A run's export folder.", required=True)
+    flags.DEFINE_multi_string("saved_model", None, "Runs' export folders.", required=True)
     flags.DEFINE_string("output", None, "The PNG to write.", required=True)
     flags.DEFINE_integer("scenes", 3, "How many drawn scenes to show.", lower_bound=1)
     flags.DEFINE_boolean("photographs", False, "Show a photograph too.")
