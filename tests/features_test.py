@@ -36,14 +36,14 @@ def networks(monkeypatch):
     return {"embedding": embeddings, "segmentation": loaded}
 
 
-def test_scores_are_kept_at_a_quarter_in_float16_and_not_of_the_mirror_image(tmp_path):
+def test_scores_are_kept_in_float16_of_the_picture_and_of_its_mirror_image(tmp_path):
     prepared = store_test.prepare(tmp_path, segmentation_weights="a")
     assert prepared.embedding is None
-    assert prepared.segmentation.shape == (len(prepared), *SHAPE)
+    assert prepared.segmentation.shape == (len(prepared), 2, *SHAPE)
     assert prepared.segmentation.dtype == np.float16
     lightness = lab.rgb_to_lab(np.asarray(prepared.pictures))[0].numpy()[..., 0]
     quarter = lightness.reshape(-1, 2, 4, 3, 4).mean((2, 4))
-    expected = quarter[..., None] * [1, -1, 10, 100]
+    expected = np.stack([quarter, quarter[..., ::-1]], 1)[..., None] * [1, -1, 10, 100]
     np.testing.assert_allclose(prepared.segmentation, expected, rtol=1e-3, atol=1e-3)
 
 

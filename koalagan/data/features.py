@@ -1,13 +1,13 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """What the frozen networks say of a store's pictures, computed once and kept beside them.
 
-    embedding-FINGERPRINT.npy     float32 [N,2,1001]: of each picture and of its mirror image
-    segmentation-FINGERPRINT.npy  float16 [N,H/4,W/4,21]: of each picture, for multiples of 32
+    embedding-FINGERPRINT.npy     float32 [N,2,1001]
+    segmentation-FINGERPRINT.npy  float16 [N,2,H/4,W/4,21] (H and W rounded up to multiples of 32)
 
-A mirrored picture is trained on with its own embedding and with its mirrored scores. Logits that
-stand for the whole picture have no mirror image, so both are kept; scores have one, which differs
-from the network's answer to the mirrored picture by little (tests/segmentation_test.py measures it)
-and saves half of the disk and of the work. Scores are kept before the network's last upsampling,
+Both are kept of each picture and of its mirror image. A mirrored map of scores would save half of
+the disk and of the work, but it is not what the network says of the mirrored picture: strides
+shift its grid against the picture, and with untrained weights the two are hardly related at all
+(tests/segmentation_test.py measures it). Scores are kept before the network's last upsampling,
 which is linear: resized where they are used, they are what the whole network gives.
 """
 
@@ -47,7 +47,7 @@ class Feature:
         if name == "embedding":
             self._dtype, self._row_shape = np.float32, (2, network.CLASSES)
         else:
-            self._dtype, self._row_shape = np.float16, network.scores_shape(*image_size)
+            self._dtype, self._row_shape = np.float16, (2, *network.scores_shape(*image_size))
         self._model = None
         if not self._target.exists():
             self._model = network.build()
@@ -92,15 +92,13 @@ class Feature:
 
         from koalagan import lab
 
-        def one(batch: tf.Tensor) -> tf.Tensor:
+        @tf.function(reduce_retracing=True)
+        def compute(batch: tf.Tensor) -> tf.Tensor:
             lightness, _ = lab.rgb_to_lab(batch)
-            return self._model(lightness, training=False)
+            both = tf.concat([lightness, lightness[:, :, ::-1]], axis=0)
+            return tf.stack(tf.split(self._model(both, training=False), 2), axis=1)
 
-        def both(batch: tf.Tensor) -> tf.Tensor:
-            answers = one(tf.concat([batch, batch[:, :, ::-1]], axis=0))
-            return tf.stack(tf.split(answers, 2), axis=1)
-
-        return tf.function(both if self._name == "embedding" else one, reduce_retracing=True)
+        return compute
 
 
 def _unfinished(target: Path) -> Path:

@@ -66,18 +66,13 @@ def evaluation_batches(store: Store, *, batch_size: int) -> tf.data.Dataset:
 
 def _read_rows(store: Store, rows: np.ndarray, mirrored: np.ndarray):
     """The arrays of `rows`, in the order of `_row_specs`."""
-    pictures = _mirror(store.pictures[rows], mirrored)
-    arrays = [pictures]
-    if store.embedding is not None:
-        arrays.append(store.embedding[rows, mirrored.astype(int)])
-    if store.segmentation is not None:
-        arrays.append(_mirror(store.segmentation[rows], mirrored))
-    return arrays
-
-
-def _mirror(batch: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-    batch[mirrored] = batch[mirrored, :, ::-1]
-    return batch
+    pictures = store.pictures[rows]
+    pictures[mirrored] = pictures[mirrored, :, ::-1]
+    features = [store.embedding, store.segmentation]
+    return [
+        pictures,
+        *(array[rows, mirrored.astype(int)] for array in features if array is not None),
+    ]
 
 
 def _row_specs(store: Store) -> dict[str, tf.TensorSpec]:
@@ -85,7 +80,7 @@ def _row_specs(store: Store) -> dict[str, tf.TensorSpec]:
     if store.embedding is not None:
         specs["embedding"] = tf.TensorSpec([None, store.embedding.shape[-1]], tf.float32)
     if store.segmentation is not None:
-        specs["segmentation"] = tf.TensorSpec([None, *store.segmentation.shape[1:]], tf.float16)
+        specs["segmentation"] = tf.TensorSpec([None, *store.segmentation.shape[2:]], tf.float16)
     return specs
 
 

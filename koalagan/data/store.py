@@ -40,7 +40,7 @@ class Store:
         manifest: what shaped it: dataset, split, count ("pictures"), "skipped", fingerprint.
         pictures: uint8 [N,H,W,3] memory map.
         embedding: float32 [N,2,1001] memory map (picture, mirror image), or None.
-        segmentation: float16 [N,H/4,W/4,21] memory map, or None.
+        segmentation: float16 [N,2,H/4,W/4,21] memory map (the same), or None.
     """
 
     path: Path
