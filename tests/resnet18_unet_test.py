@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from koalagan import precision
 from koalagan.errors import UserError
-from koalagan.models import resnet18_unet
+from koalagan.models import hub, resnet18_unet
 
 MEAN = np.array([0.485, 0.456, 0.406])
 STD = np.array([0.229, 0.224, 0.225])
@@ -172,7 +172,7 @@ def test_parameter_counts(fresh, upsampling, parameters, trainable):
     preset = keras_hub.models.ResNetBackbone.presets["resnet_18_imagenet"]
     published = preset["metadata"]["params"]
     assert model.get_layer("encoder").count_params() == published == 11_186_112
-    assert resnet18_unet._PRESET in preset["kaggle_handle"]
+    assert resnet18_unet._PRESET.handle in preset["kaggle_handle"]
 
 
 @pytest.mark.parametrize("upsampling", ["subpixel", "transposed"])
@@ -398,7 +398,7 @@ def test_other_names_are_refused(model, weights):
 
 def test_missing_files(model, saved, tmp_path):
     assert str(tmp_path / "no.weights.h5") in refused(model, tmp_path / "no.weights.h5")
-    assert "config.json and model.weights.h5" in refused(model, tmp_path)
+    assert "config.json, model.weights.h5" in refused(model, tmp_path)
     shutil.copy(saved / "preset" / "config.json", tmp_path)
     assert "lacks model.weights.h5" in refused(model, tmp_path)
 
@@ -467,12 +467,12 @@ def test_download_that_fails(model, kaggle, monkeypatch):
     with pytest.raises(UserError) as error:
         resnet18_unet.fetch("imagenet")
     for text in (one_sentence(error), refused(model, "imagenet")):
-        assert "resnet_18_imagenet" in text and "config.json and model.weights.h5" in text
+        assert "resnet_18_imagenet" in text and "config.json, model.weights.h5" in text
         assert "--backbone_weights=PATH" in text and "https://www.kaggle.com/models/keras" in text
 
 
 def test_download_from_a_server_that_never_answers(kaggle, monkeypatch):
-    monkeypatch.setattr(resnet18_unet, "_DOWNLOAD_TIMEOUT", 0.2)
+    monkeypatch.setattr(hub, "_DOWNLOAD_TIMEOUT", 0.2)
     look_up = socket.getaddrinfo
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from koalagan import lab
 from koalagan.errors import UserError
-from koalagan.models import segmentation
+from koalagan.models import hub, segmentation
 
 PRESET = "deeplab_v3_plus_resnet50_pascalvoc"
 FILES = ("config.json", "task.json", "task.weights.h5", "model.weights.h5")
@@ -157,7 +157,7 @@ def test_build_is_the_published_network_frozen(model):
     published = keras_hub.models.DeepLabV3Backbone.presets[PRESET]
     assert published["metadata"]["params"] == 39_190_656
     handle = published["kaggle_handle"].removeprefix("kaggle://")
-    assert handle.rpartition("/")[0] == segmentation._PRESET.rpartition("/")[0]
+    assert handle.rpartition("/")[0] == segmentation._PRESET.handle.rpartition("/")[0]
     # The head has no bias; the converter's scale and offset are weights here.
     assert model.count_params() == 39_190_656 + 256 * 21 + 2 * 3
     assert not model.trainable and not model.trainable_weights
@@ -265,7 +265,7 @@ def test_random_scores_are_of_order_one_and_vary(random_model, forward):
 
 
 def test_mirrored_scores_are_not_the_scores_of_the_mirror_image(random_model, forward):
-    """What the store gives up by keeping one map for a picture and its mirror image.
+    """Why the store keeps both.
 
     The network is not symmetric: its strides sample 31 pixels further left at 1/32 of the size than
     they do in the mirror image, and its kernels have a left and a right. A training on mirrored
@@ -473,7 +473,7 @@ def test_download_from_a_server_that_does_not_answer(kaggle_cache, monkeypatch):
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         environment = kagglesdk.kaggle_env.KaggleEnv.PROD
         monkeypatch.setitem(kagglesdk.kaggle_env._env_to_endpoint, environment, address)
-        monkeypatch.setattr(segmentation, "_DOWNLOAD_TIMEOUT", 0.5)
+        monkeypatch.setattr(hub, "_DOWNLOAD_TIMEOUT", 0.5)
         monkeypatch.setenv("no_proxy", "*")
         accepted = []
         listener = threading.Thread(target=lambda: accepted.append(server.accept()))
@@ -491,7 +491,7 @@ def test_download_from_a_server_that_does_not_answer(kaggle_cache, monkeypatch):
 def test_pascalvoc_in_kagglehubs_cache_needs_no_network(
     model, forward, segmenter, preset, kaggle_cache, no_network
 ):
-    handle = kagglehub.handle.parse_model_handle(segmentation._PRESET)
+    handle = kagglehub.handle.parse_model_handle(segmentation._PRESET.handle)
     for name in FILES:
         path = kagglehub.cache.get_cached_path(handle, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -10,7 +10,7 @@ class Dropout(layers.Dropout):
     """Keras's dropout that can also be on outside training, and whose noise checkpoints continue.
 
     Args:
-        rate: of the values, how many become zero.
+        rate: of the values, how many become zero; above 0.
         at_inference: on in every call. Giving the layer `training=True` in a functional model is
             not enough: a call of the model with `training=False` overrides it.
     """

@@ -32,7 +32,8 @@ def leaky_relu(x):
 
 
 def _conv(x, filters: int, strides: int, use_bias: bool, name: str):
-    # Keras's "same" pads a stride-2 convolution on one side only; the papers' is symmetric.
+    # Keras's "same" pads 4x4 convolutions of stride 1, and odd sides, on one side more than on the
+    # other; the papers' padding is symmetric.
     x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
     return layers.Conv2D(
         filters,

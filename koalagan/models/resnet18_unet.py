@@ -35,7 +35,6 @@ import os
 import warnings
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -43,6 +42,7 @@ from keras import layers
 
 from koalagan import precision
 from koalagan.errors import UserError, one_line
+from koalagan.models import hub
 from koalagan.models.sizes import image_shape
 
 STRIDE = 32
@@ -64,24 +64,12 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 # From 1/32 up to the full size.
 _DECODER_FILTERS = (256, 128, 64, 64, 32)
 
-# The version is part of the name: what "imagenet" means does not change with keras-hub's.
-_PRESET = "keras/resnetv1/keras/resnet_18_imagenet/3"
-_PRESET_PAGE = "https://www.kaggle.com/models/keras/resnetv1"
-_PRESET_FILES = ("config.json", "model.weights.h5")
-# Seconds that one connection or one read may take: without it a dead network hangs for ever.
-_DOWNLOAD_TIMEOUT = 30.0
-
-_ACCEPTED = "imagenet, a preset's folder, a path ending in .weights.h5, or random"
-
-# What keras, keras-hub and h5py raise for files that are damaged or of something else.
-_LOADING_ERRORS = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    UserWarning,
+_PRESET = hub.Preset(
+    handle="keras/resnetv1/keras/resnet_18_imagenet/3",
+    files=("config.json", "model.weights.h5"),
+    writer="ResNetBackbone",
+    flag="--backbone_weights",
+    accepted="imagenet, a preset's folder, a path ending in .weights.h5, or random",
 )
 
 
@@ -177,7 +165,7 @@ def build(
         raise ValueError(f"output_activation is {output_activation!r}, not {OUTPUT_ACTIVATIONS}.")
     height, width = image_shape(image_size, STRIDE)
     lightness = keras.Input((height, width, 1), name="L", dtype="float32")
-    resnet = _keras_hub().models.ResNetBackbone(**_RESNET18, image_shape=(height, width, 3))
+    resnet = _keras_hub_models().ResNetBackbone(**_RESNET18, image_shape=(height, width, 3))
     encoder = keras.Model(
         resnet.input,
         [
@@ -222,15 +210,13 @@ def load_backbone(model: keras.Model, weights: str) -> None:
     if weights == "random":
         return
     if weights == "imagenet":
-        resnet = _read_preset(_download())
+        resnet = _read_preset(_PRESET.download())
     elif os.path.isdir(weights):
         resnet = _read_preset(weights)
     elif weights.endswith(".weights.h5"):
         resnet = _read_keras_file(weights)
     else:
-        raise UserError(
-            f"--backbone_weights={weights} is not one of {_ACCEPTED}, or there is no such folder"
-        )
+        raise _PRESET.not_accepted(weights)
     theirs = {weight.path: weight for weight in resnet.weights}
     for weight in model.get_layer("encoder").weights:
         weight.assign(theirs[weight.path])
@@ -243,53 +229,12 @@ def fetch(weights: str) -> None:
         UserError: it cannot be downloaded, or keras-hub is not installed.
     """
     if weights == "imagenet":
-        _download()
+        _keras_hub_models()
+        _PRESET.download()
 
 
-def _keras_hub() -> ModuleType:
-    try:
-        import keras_hub
-    except ImportError as error:
-        raise UserError(
-            f"--generator=resnet18_unet needs keras-hub ({one_line(error)}): "
-            "pip install 'koalagan[hub]'"
-        ) from error
-    return keras_hub
-
-
-def _download() -> str:
-    """The folder of the published preset, in kagglehub's cache; downloaded where it is absent."""
-    _keras_hub()
-    try:
-        import kagglehub
-
-        with _requests_that_end():
-            paths = [kagglehub.model_download(_PRESET, name) for name in _PRESET_FILES]
-    except Exception as error:  # kagglehub, requests and the disk each raise their own
-        raise UserError(
-            f"the preset {_PRESET} could not be downloaded from Kaggle: put its files "
-            f"{' and '.join(_PRESET_FILES)} from {_PRESET_PAGE} into a folder and pass "
-            "--backbone_weights=PATH, that folder, or pass --backbone_weights=random"
-        ) from error
-    return os.path.dirname(paths[0])
-
-
-@contextlib.contextmanager
-def _requests_that_end() -> Iterator[None]:
-    """Gives requests, which kagglehub sends without a time limit, ours."""
-    import requests
-
-    send = requests.Session.send
-
-    def bounded(session: requests.Session, request: Any, **options: Any) -> requests.Response:
-        options["timeout"] = options.get("timeout") or _DOWNLOAD_TIMEOUT
-        return send(session, request, **options)
-
-    requests.Session.send = bounded
-    try:
-        yield
-    finally:
-        requests.Session.send = send
+def _keras_hub_models() -> ModuleType:
+    return hub.keras_hub("--generator=resnet18_unet").models
 
 
 @contextlib.contextmanager
@@ -301,40 +246,34 @@ def _loading() -> Iterator[None]:
 
 
 def _read_preset(folder: str) -> keras.Model:
-    missing = [name for name in _PRESET_FILES if not os.path.isfile(os.path.join(folder, name))]
-    if missing:
-        raise UserError(
-            f"the preset {folder} lacks {' and '.join(missing)}: save_to_preset of keras-hub's "
-            f"ResNetBackbone writes them; --backbone_weights takes {_ACCEPTED}"
-        )
-    hub = _keras_hub()
+    _PRESET.check_folder(folder)
+    models = _keras_hub_models()
     try:
         with _loading():
-            resnet = hub.models.ResNetBackbone.from_preset(folder)
-    except _LOADING_ERRORS as error:
+            resnet = models.ResNetBackbone.from_preset(folder)
+    except hub.LOADING_ERRORS as error:
         raise UserError(
             f"{folder} is damaged or is not a preset that save_to_preset of keras-hub's "
             f"ResNetBackbone wrote ({one_line(error)}): delete it to have imagenet downloaded "
-            f"again, or pass another --backbone_weights={_ACCEPTED}"
+            f"again, or pass another --backbone_weights={_PRESET.accepted}"
         ) from error
     config = resnet.get_config()
     if differing := [key for key, value in _RESNET18.items() if config[key] != value]:
         raise UserError(
             f"{folder} holds another network than ResNet18, with another {', '.join(differing)}: "
-            f"pass another --backbone_weights={_ACCEPTED}"
+            f"pass another --backbone_weights={_PRESET.accepted}"
         )
     return resnet
 
 
 def _read_keras_file(path: str) -> keras.Model:
-    if not os.path.isfile(path):
-        raise UserError(f"there is no weights file {path}: pass --backbone_weights={_ACCEPTED}")
-    hub = _keras_hub()
+    _PRESET.check_file(path)
+    models = _keras_hub_models()
     try:
         with _loading():
-            resnet = hub.models.ResNetBackbone(**_RESNET18)
+            resnet = models.ResNetBackbone(**_RESNET18)
             resnet.load_weights(path)
-    except _LOADING_ERRORS as error:
+    except hub.LOADING_ERRORS as error:
         raise UserError(
             f"{path} is damaged or holds another network's weights ({one_line(error)}): "
             "--backbone_weights needs a file written by save_weights of keras-hub's ResNet18"

@@ -29,11 +29,9 @@ Weights, in `load_weights`:
   scale and offset are ImageNet's mean and deviation, those of keras-hub's ResNet50.
 """
 
-import contextlib
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -43,6 +41,7 @@ import tensorflow as tf
 
 from koalagan import precision
 from koalagan.errors import UserError, one_line
+from koalagan.models import hub
 
 CLASSES = 21
 # The encoder halves five times; scores come at a quarter.
@@ -66,14 +65,13 @@ _DECODER = {
     "projection_filters": 48,
 }
 
-# The version is part of the name: what "pascalvoc" means does not change with keras-hub's.
-_PRESET = "keras/deeplabv3plus/keras/deeplab_v3_plus_resnet50_pascalvoc/4"
-_PRESET_PAGE = "https://www.kaggle.com/models/keras/deeplabv3plus"
-_PRESET_FILES = ("config.json", "task.json", "task.weights.h5", "model.weights.h5")
-# Seconds that one connection or one read may take: without it a dead network hangs for ever.
-_DOWNLOAD_TIMEOUT = 30.0
-
-_ACCEPTED = "pascalvoc, a preset's folder, a path ending in .weights.h5, or random"
+_PRESET = hub.Preset(
+    handle="keras/deeplabv3plus/keras/deeplab_v3_plus_resnet50_pascalvoc/4",
+    files=("config.json", "task.json", "task.weights.h5", "model.weights.h5"),
+    writer="DeepLabV3ImageSegmenter",
+    flag="--segmentation_weights",
+    accepted="pascalvoc, a preset's folder, a path ending in .weights.h5, or random",
+)
 
 # `random` draws from this seed; a change of it or of the gains is a new "random-v..".
 _RANDOM_SEED = 20180208
@@ -83,17 +81,6 @@ _RANDOM_GAIN = 3.0
 _RANDOM_GAINS = {"_3_conv": 0.5, "segmentation_output": 4.0}
 _IMAGENET_MEAN = np.array([0.485, 0.456, 0.406])
 _IMAGENET_STD = np.array([0.229, 0.224, 0.225])
-
-# What keras, keras-hub and h5py raise for files that are damaged or of something else.
-_LOADING_ERRORS = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    UserWarning,
-)
 
 
 def scores_shape(height: int, width: int) -> tuple[int, int, int]:
@@ -135,11 +122,11 @@ def build() -> keras.Model:
     Raises:
         UserError: keras-hub is not installed.
     """
-    hub = _keras_hub()
+    models = _keras_hub_models()
     with precision.policy("float32"):
-        encoder = hub.models.ResNetBackbone(**_ENCODER)
-        backbone = hub.models.DeepLabV3Backbone(image_encoder=encoder, **_DECODER)
-        segmenter = hub.models.DeepLabV3ImageSegmenter(backbone, CLASSES, compile=False)
+        encoder = models.ResNetBackbone(**_ENCODER)
+        backbone = models.DeepLabV3Backbone(image_encoder=encoder, **_DECODER)
+        segmenter = models.DeepLabV3ImageSegmenter(backbone, CLASSES, compile=False)
 
         lightness = keras.Input((None, None, 1), dtype="float32", name="L")
         pixels = _Preprocessing(name="preprocessing")(lightness)
@@ -176,13 +163,13 @@ def load_weights(model: keras.Model, weights: str) -> None:
     if weights == "random":
         _set_random(model)
     elif weights == "pascalvoc":
-        _load_preset(model, _download())
+        _load_preset(model, _PRESET.download())
     elif os.path.isdir(weights):
         _load_preset(model, weights)
     elif weights.endswith(".weights.h5"):
         _load_keras_file(model, weights)
     else:
-        raise _not_accepted(weights)
+        raise _PRESET.not_accepted(weights)
 
 
 def fetch(weights: str) -> None:
@@ -192,7 +179,8 @@ def fetch(weights: str) -> None:
         UserError: it cannot be downloaded, or keras-hub is not installed.
     """
     if weights == "pascalvoc":
-        _download()
+        _keras_hub_models()
+        _PRESET.download()
 
 
 def fingerprint(weights: str) -> str:
@@ -207,26 +195,20 @@ def fingerprint(weights: str) -> str:
     if weights == "random":
         return _RANDOM_VERSION
     if weights == "pascalvoc":
-        return f"pascalvoc-{_PRESET.rpartition('/')[2]}"
+        return f"pascalvoc-{_PRESET.handle.rpartition('/')[2]}"
     if os.path.isdir(weights):
-        _check_preset(weights)
-        files = [os.path.join(weights, name) for name in _PRESET_FILES]
+        _PRESET.check_folder(weights)
+        files = [os.path.join(weights, name) for name in _PRESET.files]
         return f"preset-{_digest(files)[:16]}"
     if weights.endswith(".weights.h5"):
-        _check_file(weights)
+        _PRESET.check_file(weights)
         return f"file-{_digest([weights])[:16]}"
-    raise _not_accepted(weights)
+    raise _PRESET.not_accepted(weights)
 
 
-def _keras_hub() -> ModuleType:
-    try:
-        import keras_hub
-    except ImportError as error:
-        raise UserError(
-            f"the segmentation network needs keras-hub ({one_line(error)}): "
-            "pip install 'koalagan[hub]', or pass --segmentation_weights=none"
-        ) from error
-    return keras_hub
+def _keras_hub_models() -> ModuleType:
+    alternative = ", or pass --segmentation_weights=none"
+    return hub.keras_hub("the segmentation network", alternative).models
 
 
 def _named(model: keras.Model) -> dict[str, keras.Variable]:
@@ -262,44 +244,9 @@ def _set_random(model: keras.Model) -> None:
             weight.assign(np.broadcast_to(constants[kind], weight.shape))
 
 
-def _download() -> str:
-    """The folder of the published preset, in kagglehub's cache; downloaded where it is absent."""
-    _keras_hub()
-    try:
-        import kagglehub
-
-        with _requests_that_end():
-            paths = [kagglehub.model_download(_PRESET, name) for name in _PRESET_FILES]
-    except Exception as error:  # kagglehub, requests and the disk each raise their own
-        raise UserError(
-            f"the preset {_PRESET} could not be downloaded: put its files "
-            f"{', '.join(_PRESET_FILES)} from {_PRESET_PAGE} into a folder and pass "
-            "--segmentation_weights=PATH, that folder, or pass --segmentation_weights=random"
-        ) from error
-    return os.path.dirname(paths[0])
-
-
-@contextlib.contextmanager
-def _requests_that_end() -> Iterator[None]:
-    """Gives requests, which kagglehub sends without a time limit, ours."""
-    import requests
-
-    send = requests.Session.send
-
-    def bounded(session: requests.Session, request: Any, **options: Any) -> requests.Response:
-        options["timeout"] = options.get("timeout") or _DOWNLOAD_TIMEOUT
-        return send(session, request, **options)
-
-    requests.Session.send = bounded
-    try:
-        yield
-    finally:
-        requests.Session.send = send
-
-
 def _load_preset(model: keras.Model, folder: str) -> None:
-    _check_preset(folder)
-    segmenters = _keras_hub().models.DeepLabV3ImageSegmenter
+    _PRESET.check_folder(folder)
+    segmenters = _keras_hub_models().DeepLabV3ImageSegmenter
     targets = _named(model)
     try:
         with precision.policy("float32"), warnings.catch_warnings():
@@ -318,11 +265,12 @@ def _load_preset(model: keras.Model, folder: str) -> None:
             values[name] = np.broadcast_to(np.asarray(values[name], np.float32), weight.shape)
             if not np.isfinite(values[name]).all():
                 raise ValueError(f"it holds no {name}")
-    except _LOADING_ERRORS as error:
+    except hub.LOADING_ERRORS as error:
         raise UserError(
             f"{folder} is damaged or is not what save_to_preset of a DeepLabV3ImageSegmenter like "
-            f"{_PRESET} writes ({one_line(error)}): pass another --segmentation_weights={_ACCEPTED}"
-            ", or, where kagglehub put it there, delete it to have it downloaded again"
+            f"{_PRESET.handle} writes ({one_line(error)}): pass another "
+            f"{_PRESET.flag}={_PRESET.accepted}, or, where kagglehub put it there, delete it to "
+            "have it downloaded again"
         ) from error
     for name, weight in targets.items():
         weight.assign(values[name])
@@ -352,31 +300,17 @@ def _preprocessing_weights(segmenter: keras.Model) -> dict[str, Any]:
 
 
 def _load_keras_file(model: keras.Model, path: str) -> None:
-    _check_file(path)
+    _PRESET.check_file(path)
     try:
         with warnings.catch_warnings():
             # Keras only warns where a part of the network is not in the file.
             warnings.simplefilter("error", UserWarning)
             model.load_weights(path)
-    except _LOADING_ERRORS as error:
+    except hub.LOADING_ERRORS as error:
         raise UserError(
             f"{path} is damaged or holds another network's weights: --segmentation_weights needs a "
             "file written by save_weights of the segmentation network"
         ) from error
-
-
-def _check_preset(folder: str) -> None:
-    missing = [name for name in _PRESET_FILES if not os.path.isfile(os.path.join(folder, name))]
-    if missing:
-        raise UserError(
-            f"the preset {folder} lacks {', '.join(missing)}: save_to_preset of keras-hub's "
-            f"DeepLabV3ImageSegmenter writes them; --segmentation_weights takes {_ACCEPTED}"
-        )
-
-
-def _check_file(path: str) -> None:
-    if not os.path.isfile(path):
-        raise UserError(f"there is no weights file {path}: pass --segmentation_weights={_ACCEPTED}")
 
 
 def _digest(paths: list[str]) -> str:
@@ -386,9 +320,3 @@ def _digest(paths: list[str]) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def _not_accepted(weights: str) -> UserError:
-    return UserError(
-        f"--segmentation_weights={weights} is not one of {_ACCEPTED}, or there is no such folder"
-    )
