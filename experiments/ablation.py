@@ -12,8 +12,8 @@ finished. Then all are measured on the same pictures by the protocol of `koalaga
     WORKDIR/metrics.json   the same numbers, with the data, flags and versions that made them
     WORKDIR/grid.png       grey | each system | true
 
-A flag given here goes to every experiment, with two exceptions, so that each stays what it is: a
-branch that an experiment leaves out stays out, and an experiment of one phase gives all passes,
+A flag given here goes to every experiment and replaces its own, with two exceptions: a branch that
+an experiment leaves out stays out, and an experiment of one phase gives all passes,
 --pretrain_epochs and --epochs together, to its own phase.
 """
 
@@ -26,18 +26,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from ablation_report import epoch_losses, format_report
 from absl import flags
 
-from koalagan import errors, evaluate, files, workdir
+from koalagan import errors, evaluate, files, run_flags, workdir
 from koalagan.data import flags as data_flags
 from koalagan.data import sources, store
 from koalagan.errors import UserError
-from koalagan.gan import LOSSES
 
 _FOLDER = "experiments"
-# What tells one experiment from another, for the table of what was trained.
-_SHOWN = ("generator", "pretrain_epochs", "epochs", "batch_size", "discriminator_every")
+# What all experiments must share to be measured on the same pictures.
+_PICTURES = ("dataset", "eval_split", "image_size", "resize")
 
 
 def experiment_flags(name: str) -> flags.FlagValues:
@@ -53,7 +52,7 @@ def experiment_flags(name: str) -> flags.FlagValues:
             f"there is no {path}: name experiments among {known or 'none'}, and run this from the "
             "repository's root."
         )
-    return workdir.parse([f"--flagfile={path}"])
+    return run_flags.parse([f"--flagfile={path}"])
 
 
 def arguments(name: str, given: Mapping[str, flags.Flag], folder: str) -> list[str]:
@@ -68,7 +67,7 @@ def arguments(name: str, given: Mapping[str, flags.Flag], folder: str) -> list[s
         UserError: there is no such experiment, or its number of passes is not said.
     """
     own = experiment_flags(name)
-    workdir.resolve(own)
+    run_flags.resolve(own)
     passes = {
         phase: given[phase].value for phase in ("pretrain_epochs", "epochs") if phase in given
     }
@@ -97,55 +96,51 @@ def train(command: Sequence[str]) -> int:
 
     What asks this process to stop is passed on: the run saves, and both end.
     """
-    # In a session of its own, so that a Ctrl-C reaches it once, from here, and not twice.
-    process = subprocess.Popen(
-        [sys.executable, "-m", "koalagan.train", *command], start_new_session=True
-    )
-    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    former = {number: signal.getsignal(number) for number in asked}
-    for number in asked:
-        signal.signal(number, lambda number, _: process.send_signal(number))
+    process, early = None, []
+
+    def pass_on(number, _):
+        number = signal.SIGTERM if number == signal.SIGHUP else number
+        if process is None:
+            early.append(number)
+        else:
+            process.send_signal(number)
+
+    former = {
+        number: signal.signal(number, pass_on)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     try:
-        return process.wait()
+        # In a session of its own, so that a Ctrl-C reaches it once, from here, and not twice.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "koalagan.train", *command], start_new_session=True
+        )
+        for number in early:
+            process.send_signal(number)
+        status = process.wait()
+        return status if status >= 0 else 128 - status
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
 
 
-def epoch_losses(run: str) -> list[dict[str, float]]:
-    """The training losses of each epoch by the papers' names, from a run's TensorBoard files.
+def check(runs: Mapping[str, flags.FlagValues]) -> None:
+    """Finds what would stop one of the runs after the first hours of the others.
 
-    An epoch's loss is the mean of its points, each weighted by the steps that it stands for.
+    Raises:
+        UserError: a run's folder belongs to other flags, weights cannot be had, or the runs are not
+            to be validated on the same pictures.
     """
-    points = _scalars(f"{run}/tensorboard/train")
-    ends = sorted(_scalars(f"{run}/tensorboard/validation")["psnr"])
-    epochs = []
-    for start, end in zip([0, *ends[:-1]], ends, strict=True):
-        losses = {}
-        for name in LOSSES:
-            steps = [step for step in sorted(points.get(name, {})) if start < step <= end]
-            if steps:
-                weights = np.diff([start, *steps])
-                values = [points[name][step] for step in steps]
-                losses[name] = float(np.average(values, weights=weights))
-        epochs.append(losses)
-    return epochs
-
-
-def _scalars(folder: str) -> dict[str, dict[int, float]]:
-    import tensorflow as tf
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(folder, size_guidance={"tensors": 0, "images": 1})
-    events.Reload()
-    return {
-        tag: {
-            event.step: float(tf.make_ndarray(event.tensor_proto))
-            for event in events.Tensors(tag)
-            if not event.tensor_proto.tensor_shape.dim
-        }
-        for tag in events.Tags()["tensors"]
-    }
+    first, *_ = runs.values()
+    for name, run in runs.items():
+        workdir.check(run)
+        run_flags.fetch_weights(run)
+        run_flags.frozen_fingerprints(run)  # reads weights that are files
+        for flag in _PICTURES:
+            if run[flag].value != first[flag].value:
+                raise UserError(
+                    f"{name} is validated on other pictures than {next(iter(runs))} (--{flag}="
+                    f"{run[flag].value}, not {first[flag].value}): give --{flag} for all."
+                )
 
 
 def measure(names: Sequence[str], given: flags.FlagValues) -> dict[str, Any]:
@@ -153,21 +148,22 @@ def measure(names: Sequence[str], given: flags.FlagValues) -> dict[str, Any]:
 
     Returns:
         What `evaluate.evaluate_models` returns, and under "experiments", by name, each run's flags,
-        parameters and losses of its first and last adversarial epoch.
+        trainable parameters and losses of its first and last adversarial epoch.
 
     Raises:
-        UserError: the runs were not validated on the same pictures.
+        UserError: the runs were not validated on the same pictures, or they are gone.
     """
     runs = {name: workdir.read_flags(f"{given.workdir}/{name}") for name in names}
-    first = next(iter(runs.values()))
-    for name, run in runs.items():
-        for flag in ("dataset", "data_dir", "eval_split", "image_size", "resize"):
-            if run[flag].value != first[flag].value:
-                raise UserError(
-                    f"{name} was validated on other pictures than {names[0]} (--{flag}="
-                    f"{run[flag].value}, not {first[flag].value}): give --{flag} for all."
-                )
-    source = sources.open_source(first.dataset, first.eval_split, data_dir=first.data_dir)
+    first, *_ = runs.values()
+    pictures = {(workdir.read_data(run.workdir) or {}).get("eval_split") for run in runs.values()}
+    if len(pictures) > 1:
+        raise UserError(
+            f"the runs in {given.workdir} were not all validated on the same pictures: train those "
+            "of one dataset in a workdir of their own."
+        )
+    source = sources.open_source(
+        first.dataset, first.eval_split, data_dir=given.data_dir or first.data_dir
+    )
     prepared = store.prepare(
         source,
         store_dir=given.store_dir,
@@ -182,88 +178,18 @@ def measure(names: Sequence[str], given: flags.FlagValues) -> dict[str, Any]:
         data=evaluate.describe(prepared.manifest, paths),
         output_dir=given.workdir,
     )
-    result["experiments"] = {name: _facts(runs[name], f"{given.workdir}/{name}") for name in names}
+    result["experiments"] = {name: _facts(run) for name, run in runs.items()}
     return result
 
 
-def _facts(run: flags.FlagValues, folder: str) -> dict[str, Any]:
-    adversarial = [losses for losses in epoch_losses(folder) if "loss_D" in losses]
+def _facts(run: flags.FlagValues) -> dict[str, Any]:
+    adversarial = [losses for losses in epoch_losses(run.workdir) if "loss_D" in losses]
+    generator = run_flags.build_generator(run, (None, None))
     return {
         "flags": {name: run[name].value for name in workdir.kept_names()},
-        "parameters": workdir.build_generator(run, (None, None)).count_params(),
+        "parameters": sum(weight.value.numpy().size for weight in generator.trainable_weights),
         "losses": {"first": adversarial[0], "last": adversarial[-1]} if adversarial else None,
     }
-
-
-def format_report(result: Mapping[str, Any], published: Sequence[Mapping], command: str) -> str:
-    """All tables as Markdown."""
-    rows = {row["model"].split(" (random")[0]: row for row in result["rows"]}
-    parts = [
-        "# Every system side by side",
-        f"Written by `{command}`.",
-        "## Measured here",
-        evaluate.format_table(result),
-        "*random* names the networks that were never trained on anything else.",
-        "## What was trained",
-        _systems_table(result["experiments"]),
-        "## Training losses of the adversarial phase, by epoch",
-        _losses_table(result["experiments"]),
-        "## Published",
-    ]
-    for table in published:
-        parts += [f"### {table['title']}", f"Source: {table['source']}. {table['differs']}"]
-        if table["rows"]:
-            parts.append(_published_table(table, rows, result["experiments"]))
-    return "\n\n".join(part.strip() for part in parts) + "\n"
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _systems_table(experiments: Mapping[str, Mapping]) -> str:
-    header = [
-        "experiment",
-        "generator",
-        "parameters",
-        "L1 passes",
-        "GAN passes",
-        "batch",
-        "D every",
-    ]
-    rows = []
-    for name, facts in experiments.items():
-        generator, *numbers = (facts["flags"][flag] for flag in _SHOWN)
-        shown = [f"{facts['parameters']:,}", *map(str, numbers)]
-        rows.append([name, generator, *shown])
-    return _markdown(header, rows)
-
-
-def _losses_table(experiments: Mapping[str, Mapping]) -> str:
-    rows = [
-        [name, which, *(f"{losses[loss]:.3f}" for loss in LOSSES)]
-        for name, facts in experiments.items()
-        if facts["losses"]
-        for which, losses in facts["losses"].items()
-    ]
-    return _markdown(["experiment", "epoch", *LOSSES], rows)
-
-
-def _published_table(table: Mapping, measured: Mapping, experiments: Mapping) -> str:
-    """A paper's table; beside each of its numbers, in brackets, ours for the same experiment."""
-    rows = []
-    for row in table["rows"]:
-        name = row.get("experiment")
-        ours = dict(measured.get(name, {}))
-        losses = experiments.get(name, {}).get("losses") or {}
-        ours |= losses.get(row.get("epoch"), {})
-        cells = [row["system"]]
-        for key in table["columns"]:
-            cell = "-" if row.get(key) is None else f"{row[key]:g}"
-            cells.append(f"{cell} ({ours[key]:.4g})" if key in ours else cell)
-        rows.append(cells)
-    return _markdown(["system", *table["columns"]], rows)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -273,18 +199,20 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"ablation takes only flags, and {argv[1]!r} is none: see --help.")
     if not settings.workdir:
         raise UserError("--workdir is missing: name the folder that all runs are kept in.")
+    settings.workdir = os.path.expanduser(settings.workdir)
     names = list(dict.fromkeys(settings.experiments))
-    # A dry run of every experiment's flags before the first hour is spent.
+    if not names:
+        raise UserError("--experiments names none: give some of experiments/*.flags.")
     given = {
         name: settings[name]
-        for name in workdir.parse([])
+        for name in run_flags.parse([])
         if settings[name].present and name not in ("workdir", "flagfile")
     }
     commands = {name: arguments(name, given, settings.workdir) for name in names}
-    for command in commands.values():
-        run = workdir.parse(command)
-        workdir.resolve(run)
-        workdir.check(run)
+    runs = {name: run_flags.parse(command) for name, command in commands.items()}
+    for run in runs.values():
+        run_flags.resolve(run)
+    check(runs)
     for number, (name, command) in enumerate(commands.items(), 1):
         print(f"[{number}/{len(names)}] {name}: python -m koalagan.train {' '.join(command)}")
         if os.path.exists(f"{settings.workdir}/{name}/metrics.json"):
@@ -296,9 +224,9 @@ def main(argv: Sequence[str]) -> int:
             print(f"{name} ended with status {status}: the same command goes on from there.")
             return status
     result = measure(names, settings)
-    published = json.loads((Path(_FOLDER) / "published.json").read_text())
+    published = json.loads((Path(_FOLDER) / "published.json").read_text("utf-8"))
     command = " ".join(
-        ["python experiments/ablation.py", f"--experiments={','.join(names)}"]
+        ["python experiments/ablation.py", f"--experiments={','.join(names)}", "--workdir=DIR"]
         + [
             flag.serialize()
             for name, flag in given.items()
@@ -309,7 +237,7 @@ def main(argv: Sequence[str]) -> int:
     folder = Path(settings.workdir)
     text = json.dumps(result, indent=1)
     files.publish(folder / "metrics.json", lambda path: path.write_text(text + "\n"))
-    files.publish(folder / "ablation.md", lambda path: path.write_text(report))
+    files.publish(folder / "ablation.md", lambda path: path.write_text(report, "utf-8"))
     print(evaluate.format_table(result))
     for name in ("ablation.md", "metrics.json", "grid.png"):
         print(folder / name)
@@ -318,7 +246,7 @@ def main(argv: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     flags.DEFINE_list("experiments", None, "Flagfiles to train and compare.", required=True)
-    workdir.define_run_flags()
-    flags.adopt_module_key_flags(workdir)
+    run_flags.define_run_flags()
+    flags.adopt_module_key_flags(run_flags)
     flags.adopt_module_key_flags(data_flags)
     errors.run(main)

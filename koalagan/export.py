@@ -26,7 +26,7 @@ import tensorflow as tf
 from absl import flags
 
 import koalagan
-from koalagan import checkpoint, errors, lab, precision, saved_model, workdir
+from koalagan import checkpoint, errors, lab, precision, run_flags, saved_model, workdir
 from koalagan.data.pictures import resize
 from koalagan.errors import UserError, one_line
 from koalagan.models import FROZEN
@@ -37,6 +37,7 @@ _DESCRIBED = (
     "embedding_weights",
     "segmentation_weights",
     "backbone_weights",
+    "dropout_at_inference",
     "dataset",
     "train_split",
 )
@@ -147,11 +148,11 @@ def export_run(run: str, output_dir: str, *, dropout_at_inference: bool = False)
         settings.dropout_at_inference = True
     # Float32 whatever the run computed in: its weights are float32 anyway.
     with precision.policy("float32"):
-        generator = workdir.build_generator(settings, (None, None))
+        generator = run_flags.build_generator(settings, (None, None))
     checkpoint.restore_generator(generator, run)
     kept = workdir.read_data(run)
-    for name, fingerprint in workdir.frozen_fingerprints(settings).items():
-        if kept is not None and kept[name] != fingerprint:
+    for name, fingerprint in run_flags.frozen_fingerprints(settings).items():
+        if kept is not None and kept.get(name) != fingerprint:
             raise UserError(
                 f"the weights that --{name}={settings[name].value} names are not those that {run} "
                 "was trained with: bring them back."

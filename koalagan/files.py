@@ -1,10 +1,13 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Files that are there whole or not at all."""
+"""Files: written whole or not at all, and told apart by what they hold."""
 
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from koalagan.errors import UserError
 
 
 def publish(path: str | Path, write: Callable[[Path], Any]) -> None:
@@ -24,3 +27,20 @@ def publish(path: str | Path, write: Callable[[Path], Any]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def digest(paths: Iterable[str], algorithm: str = "sha256") -> str:
+    """The hexadecimal digest of the contents of files, one after the other.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    total = hashlib.new(algorithm, usedforsecurity=False)
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                while block := file.read(1 << 20):
+                    total.update(block)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+    return total.hexdigest()

@@ -12,7 +12,16 @@ import keras
 import tensorflow as tf
 from absl import flags
 
-from koalagan import checkpoint, evaluate, export, precision, progress, summaries, workdir
+from koalagan import (
+    checkpoint,
+    evaluate,
+    export,
+    precision,
+    progress,
+    run_flags,
+    summaries,
+    workdir,
+)
 from koalagan.data import flags as data_flags
 from koalagan.data import pipeline, sources, store
 from koalagan.errors import UserError, run
@@ -147,7 +156,7 @@ def _fit(
 
 def _build(settings: flags.FlagValues) -> ColorizationGAN:
     return ColorizationGAN(
-        workdir.build_generator(settings, settings.image_size),
+        run_flags.build_generator(settings, settings.image_size),
         patchgan.build(settings.image_size, conditional=settings.conditional_discriminator),
         pretrain_learning_rate=settings.pretrain_learning_rate,
         generator_learning_rate=settings.generator_learning_rate,
@@ -193,7 +202,7 @@ def _train(
 
 
 def train(settings: flags.FlagValues) -> int:
-    """Does all that the command does, as `settings` (see `workdir.define_run_flags`) say.
+    """Does all that the command does, as `settings` (see `run_flags.define_run_flags`) say.
 
     Returns:
         0, or 128 + the signal that stopped training.
@@ -202,7 +211,7 @@ def train(settings: flags.FlagValues) -> int:
         UserError: a setting is impossible, or what it names is not there.
     """
     started = time.monotonic()
-    workdir.resolve(settings)
+    run_flags.resolve(settings)
     keras.utils.set_random_seed(settings.seed)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -230,7 +239,7 @@ def train(settings: flags.FlagValues) -> int:
         {
             "train_split": training.manifest["fingerprint"],
             "eval_split": validation.manifest["fingerprint"],
-            **workdir.frozen_fingerprints(settings),
+            **run_flags.frozen_fingerprints(settings),
         },
     )
     workdir.write_flags(settings)
@@ -270,8 +279,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    workdir.define_run_flags()
+    run_flags.define_run_flags()
     # --help lists the flags of this module; these are as much its own.
-    flags.adopt_module_key_flags(workdir)
+    flags.adopt_module_key_flags(run_flags)
     flags.adopt_module_key_flags(data_flags)
     run(main)

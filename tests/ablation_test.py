@@ -1,32 +1,24 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """The ablation runner: what goes to each experiment, and two of them end to end."""
 
-import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import ablation
+import ablation_report
 import pytest
 import skimage.data
 import tensorflow as tf
 from PIL import Image
 
-from koalagan import gan, workdir
+from koalagan import gan, run_flags
 from koalagan.errors import UserError
 
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture(scope="module")
-def ablation():
-    specification = importlib.util.spec_from_file_location(
-        "ablation", ROOT / "experiments" / "ablation.py"
-    )
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(autouse=True)
@@ -35,14 +27,14 @@ def at_the_root(monkeypatch):
 
 
 @pytest.fixture
-def arguments(ablation):
+def arguments():
     """The resolved flags of one experiment under flags given to all."""
 
     def resolved(name, *given):
-        common = workdir.parse(given)
+        common = run_flags.parse(given)
         named = {flag: common[flag] for flag in common if common[flag].present}
-        run = workdir.parse(ablation.arguments(name, named, "somewhere"))
-        workdir.resolve(run)
+        run = run_flags.parse(ablation.arguments(name, named, "somewhere"))
+        run_flags.resolve(run)
         return run
 
     return resolved
@@ -83,6 +75,16 @@ def test_all_get_the_same_number_of_passes(arguments, name, passes):
     assert (run.pretrain_epochs, run.epochs) == passes
 
 
+def test_what_would_fail_after_hours_is_said_before(arguments):
+    runs = {name: arguments(name) for name in ("no_inception", "quickstart")}
+    runs["no_inception"].segmentation_weights = "none"
+    with pytest.raises(UserError, match="quickstart is validated on other pictures than no_inc"):
+        ablation.check(runs)
+    runs = {"no_inception": arguments("no_inception", "--segmentation_weights=/no/such.weights.h5")}
+    with pytest.raises(UserError, match="/no/such"):
+        ablation.check(runs)
+
+
 def test_what_cannot_be_run_is_said(arguments):
     with pytest.raises(UserError, match="there is no experiments/papre.flags: .*no_inception"):
         arguments("papre")
@@ -90,7 +92,7 @@ def test_what_cannot_be_run_is_said(arguments):
         arguments("paper", "--epochs=2")
 
 
-def test_an_epochs_loss_weighs_its_points_by_their_steps(ablation, tmp_path):
+def test_an_epochs_loss_weighs_its_points_by_their_steps(tmp_path):
     train = tf.summary.create_file_writer(str(tmp_path / "tensorboard" / "train"))
     with train.as_default():
         # 12 steps an epoch, a point every 10 and at the end.
@@ -104,12 +106,12 @@ def test_an_epochs_loss_weighs_its_points_by_their_steps(ablation, tmp_path):
             tf.summary.image("grid", tf.zeros([1, 2, 2, 3]), step)
     train.close()
     validation.close()
-    first, second = ablation.epoch_losses(str(tmp_path))
+    first, second = ablation_report.epoch_losses(str(tmp_path))
     assert first == {"loss_G": pytest.approx((10 * 1 + 2 * 7) / 12)}
     assert second == {"loss_G": pytest.approx((8 * 3 + 4 * 5) / 12), "loss_D": pytest.approx(0.5)}
 
 
-def test_published_numbers_stand_beside_ours(ablation):
+def test_published_numbers_stand_beside_ours():
     published = json.loads((ROOT / "experiments" / "published.json").read_text())
     for table in published:
         assert table["source"] and table["differs"]
@@ -122,7 +124,7 @@ def test_published_numbers_stand_beside_ours(ablation):
         {"system": "theirs", "psnr": 21.5, "loss_D": 0.25, "experiment": "a", "epoch": "last"},
         {"system": "untried", "psnr": 20.0, "experiment": "b"},
     ]
-    text = ablation._published_table(
+    text = ablation_report._published_table(
         table, {"a": {"psnr": 19.25}}, {"a": {"losses": {"last": {"loss_D": 0.5}}}}
     )
     assert "| theirs | 21.5 (19.25) | 0.25 (0.5) |" in text
@@ -157,8 +159,15 @@ def test_two_experiments_from_flags_to_report(tmp_path):
     def run():
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as first:
+        for line in first.stdout:
+            if line.startswith("training inception_fusion"):
+                first.send_signal(signal.SIGINT)
+        assert "the same command goes on" in line
+    assert first.returncode == 128 + signal.SIGINT
     done = run()
     assert done.returncode == 0, done.stderr
+    assert f"continuing {tmp_path}/runs/no_inception at step" in done.stdout
     folder = tmp_path / "runs"
     result = json.loads((folder / "metrics.json").read_text())
     assert [row["model"] for row in result["rows"]] == ["grey", "no_inception", "koalarization"]

@@ -75,6 +75,23 @@ def test_interrupted_scores_go_on_where_they_were(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         store_test.prepare(tmp_path / "stopped", segmentation_weights="a")
     monkeypatch.setattr(features.Feature, "_network", network)
+    (unfinished,) = (tmp_path / "stopped").glob("*/segmentation-*.partial.npy")
+    np.lib.format.open_memmap(unfinished, mode="r+")[:8] = 7  # rows that are not made again
     stopped = store_test.prepare(tmp_path / "stopped", segmentation_weights="a")
-    assert batches == [8]
-    np.testing.assert_array_equal(stopped.segmentation, whole.segmentation)
+    assert batches == [8] and (stopped.segmentation[:8] == 7).all()
+    np.testing.assert_array_equal(stopped.segmentation[8:], whole.segmentation[8:])
+
+
+def test_rows_that_were_deleted_are_made_anew(tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    compute = features.os.replace
+    monkeypatch.setattr(features.os, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        store_test.prepare(tmp_path, segmentation_weights="a")
+    monkeypatch.setattr(features.os, "replace", compute)
+    for unfinished in tmp_path.glob("*/segmentation-*.partial.npy"):
+        unfinished.unlink()
+    prepared = store_test.prepare(tmp_path, segmentation_weights="a")
+    assert np.abs(prepared.segmentation).max(axis=(1, 2, 3, 4)).min() > 0

@@ -17,7 +17,7 @@ from absl import flags
 from PIL import Image
 from summaries_test import events
 
-from koalagan import checkpoint, gan, saved_model, train, workdir
+from koalagan import checkpoint, export, gan, run_flags, saved_model, train, workdir
 from koalagan.data import store
 from koalagan.errors import UserError
 from koalagan.models import embedding
@@ -56,7 +56,7 @@ def run(photographs, tmp_path):
             **given,
         }
         settings = flags.FlagValues()
-        workdir.define_run_flags(settings)
+        run_flags.define_run_flags(settings)
         settings(["train", *(f"--{name}={value}" for name, value in values.items() if value != "")])
         return train.train(settings)
 
@@ -155,9 +155,24 @@ def test_every_generator_is_trained_exported_and_measured(
     label = "run (random backbone)" if generator == "resnet18_unet" else "run"
     assert [row["model"] for row in rows] == ["grey", label]
     assert all(np.isfinite(rows[1][name]) for name in ("psnr_pooled", "ssim", "ciede2000"))
+    settings = workdir.read_flags(str(run.workdir))
+    assert settings.pixel_loss == options.get("pixel_loss", "l1")
+    built = train._build(settings)
+    assert built.discriminator.input_shape[-1] == (2 if generator == "resnet18_unet" else 3)
+
     colorize = saved_model.load(str(run.workdir / "export"), "serving_default", "colorized")
     picture = skimage.data.astronaut()[None, :100, :150]
-    assert colorize(image=picture).shape == picture.shape
+    first = colorize(image=picture)
+    assert first.shape == picture.shape
+    np.testing.assert_array_equal(colorize(image=picture), first)
+    noisy = str(run.workdir / "noisy")
+    if generator != "unet":
+        with pytest.raises(UserError, match="dropout_at_inference is for other generators"):
+            export.export_run(str(run.workdir), noisy, dropout_at_inference=True)
+        return
+    export.export_run(str(run.workdir), noisy, dropout_at_inference=True)
+    colorize = saved_model.load(noisy, "serving_default", "colorized")
+    assert np.any(colorize(image=picture) != colorize(image=picture))
 
 
 @pytest.mark.slow
@@ -365,7 +380,7 @@ def test_seed_decides_the_result(run, tmp_path, monkeypatch):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         run(workdir=tmp_path / name, seed=seed, pretrain_epochs=0)
         settings = workdir.read_flags(str(tmp_path / name))
-        generator = workdir.build_generator(settings, 32)
+        generator = run_flags.build_generator(settings, 32)
         checkpoint.restore_generator(generator, str(tmp_path / name))
         kernels.append(generator.get_layer("encoder_1").kernel.numpy())
     np.testing.assert_allclose(kernels[0], kernels[1], atol=1e-5)

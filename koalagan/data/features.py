@@ -72,6 +72,8 @@ class Feature:
         """Writes the rows of all pictures, batch by batch."""
         count = len(pictures)
         unfinished, state_file = _unfinished(self._target), self._target.with_suffix(".state.json")
+        if not unfinished.exists():
+            state_file.unlink(missing_ok=True)  # it tells of rows that somebody deleted
         rows = disk.open_array(unfinished, self._dtype, (count, *self._row_shape))
         done = disk.opened(disk.read_json, state_file)["rows"] if state_file.exists() else 0
         compute = self._network()

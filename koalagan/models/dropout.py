@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Dropout as a generator's noise (Isola et al. 2017, section 3.2): also on when it colours."""
+"""Dropout as a generator's noise, also on when it colours (Isola et al. 2017, 3.1 and 3.3)."""
 
 import keras
 from keras import layers

@@ -17,7 +17,6 @@ Weights, in `load_weights`:
 - `random`: an untrained network drawn from a fixed seed, for tests and runs without a network.
 """
 
-import hashlib
 import os
 import re
 import socket
@@ -28,7 +27,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from koalagan import precision
+from koalagan import files, precision
 from koalagan.errors import UserError
 from koalagan.models import slim_checkpoint
 
@@ -122,15 +121,15 @@ def fingerprint(weights: str) -> str:
         return _RANDOM_VERSION
     if weights == "imagenet":
         path = _imagenet_path()
-        if not os.path.isfile(path) or _digest([path], "md5") == _IMAGENET_MD5:
+        if not os.path.isfile(path) or files.digest([path], "md5") == _IMAGENET_MD5:
             return "imagenet"
-        return f"imagenet-{_digest([path], 'sha256')[:16]}"
+        return f"imagenet-{files.digest([path])[:16]}"
     if weights.startswith("slim:"):
-        files = slim_checkpoint.files(weights.removeprefix("slim:"))
-        return f"slim-{_digest(files, 'sha256')[:16]}"
+        paths = slim_checkpoint.files(weights.removeprefix("slim:"))
+        return f"slim-{files.digest(paths)[:16]}"
     if weights.endswith(".weights.h5"):
         _check_file(weights)
-        return f"file-{_digest([weights], 'sha256')[:16]}"
+        return f"file-{files.digest([weights])[:16]}"
     raise _not_accepted(weights)
 
 
@@ -211,7 +210,7 @@ def _imagenet_path() -> str:
 def _load_imagenet(model: keras.Model) -> None:
     path = _imagenet_path()
     fetch("imagenet")
-    if _digest([path], "md5") != _IMAGENET_MD5:
+    if files.digest([path], "md5") != _IMAGENET_MD5:
         logging.warning("%s is not the file that Keras publishes; using it as it is", path)
     with precision.policy("float32"):
         try:
@@ -277,15 +276,6 @@ def _load_keras_file(model: keras.Model, path: str) -> None:
 def _check_file(path: str) -> None:
     if not os.path.isfile(path):
         raise UserError(f"there is no weights file {path}: pass --embedding_weights={_ACCEPTED}")
-
-
-def _digest(paths: Iterable[str], algorithm: str) -> str:
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    for path in paths:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _not_accepted(weights: str) -> UserError:

@@ -16,6 +16,10 @@ from koalagan.errors import UserError, one_line
 # Seconds that one connection or one read may take: without it a dead network hangs for ever.
 _DOWNLOAD_TIMEOUT = 30.0
 
+# Of pictures in [0, 1], as networks trained on ImageNet expect them normalised.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 # What keras, keras-hub and h5py raise for files that are damaged or of something else.
 LOADING_ERRORS = (
     OSError,

@@ -58,8 +58,6 @@ _RESNET18 = {
     "block_type": "basic_block",
     "use_pre_activation": False,
 }
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # From 1/32 up to the full size.
 _DECODER_FILTERS = (256, 128, 64, 64, 32)
@@ -79,9 +77,10 @@ class StackNormalized(layers.Layer):
 
     def call(self, lightness):
         # (L + 1) / 2 less the mean, over the deviation, in one multiplication and one addition.
-        scale = [0.5 / std for std in _IMAGENET_STD]
+        scale = [0.5 / std for std in hub.IMAGENET_STD]
         offset = [
-            (0.5 - mean) / std for mean, std in zip(_IMAGENET_MEAN, _IMAGENET_STD, strict=True)
+            (0.5 - mean) / std
+            for mean, std in zip(hub.IMAGENET_MEAN, hub.IMAGENET_STD, strict=True)
         ]
         return lightness * tf.constant(scale) + tf.constant(offset)
 

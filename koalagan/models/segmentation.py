@@ -29,7 +29,6 @@ Weights, in `load_weights`:
   scale and offset are ImageNet's mean and deviation, those of keras-hub's ResNet50.
 """
 
-import hashlib
 import os
 import warnings
 from types import ModuleType
@@ -39,7 +38,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from koalagan import precision
+from koalagan import files, precision
 from koalagan.errors import UserError, one_line
 from koalagan.models import hub
 
@@ -79,8 +78,6 @@ _RANDOM_VERSION = "random-v1"
 # Variances of the kernels times their fan-in, by the end of the layer's name.
 _RANDOM_GAIN = 3.0
 _RANDOM_GAINS = {"_3_conv": 0.5, "segmentation_output": 4.0}
-_IMAGENET_MEAN = np.array([0.485, 0.456, 0.406])
-_IMAGENET_STD = np.array([0.229, 0.224, 0.225])
 
 
 def scores_shape(height: int, width: int) -> tuple[int, int, int]:
@@ -198,11 +195,11 @@ def fingerprint(weights: str) -> str:
         return f"pascalvoc-{_PRESET.handle.rpartition('/')[2]}"
     if os.path.isdir(weights):
         _PRESET.check_folder(weights)
-        files = [os.path.join(weights, name) for name in _PRESET.files]
-        return f"preset-{_digest(files)[:16]}"
+        paths = [os.path.join(weights, name) for name in _PRESET.files]
+        return f"preset-{files.digest(paths)[:16]}"
     if weights.endswith(".weights.h5"):
         _PRESET.check_file(weights)
-        return f"file-{_digest([weights])[:16]}"
+        return f"file-{files.digest([weights])[:16]}"
     raise _PRESET.not_accepted(weights)
 
 
@@ -230,8 +227,8 @@ def _set_random(model: keras.Model) -> None:
     # RandomState's stream is frozen by NumPy's policy; Generator's may change between versions.
     source = np.random.RandomState(_RANDOM_SEED)
     constants = {"gamma": 1.0, "beta": 0.0, "moving_mean": 0.0, "moving_variance": 1.0}
-    constants["scale"] = 1.0 / (255.0 * _IMAGENET_STD)
-    constants["offset"] = -_IMAGENET_MEAN / _IMAGENET_STD
+    constants["scale"] = 1.0 / (255.0 * np.array(hub.IMAGENET_STD))
+    constants["offset"] = -np.divide(hub.IMAGENET_MEAN, hub.IMAGENET_STD)
     for name, weight in sorted(_named(model).items()):
         layer, _, kind = name.partition("/")
         if kind == "kernel":
@@ -311,12 +308,3 @@ def _load_keras_file(model: keras.Model, path: str) -> None:
             f"{path} is damaged or holds another network's weights: --segmentation_weights needs a "
             "file written by save_weights of the segmentation network"
         ) from error
-
-
-def _digest(paths: list[str]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()

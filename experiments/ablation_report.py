@@ -1,0 +1,123 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""The tables of `ablation.py`: ours, and the papers' beside them, as Markdown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from koalagan import evaluate
+from koalagan.gan import LOSSES
+
+# What tells one experiment from another, for the table of what was trained.
+_SHOWN = ("generator", "pretrain_epochs", "epochs", "batch_size", "discriminator_every")
+
+
+def epoch_losses(run: str) -> list[dict[str, float]]:
+    """The training losses of each epoch by the papers' names, from a run's TensorBoard files.
+
+    An epoch's loss is the mean of its points, each weighted by the steps that it stands for.
+    """
+    points = _scalars(f"{run}/tensorboard/train")
+    ends = sorted(_scalars(f"{run}/tensorboard/validation").get("psnr", {}))
+    epochs = []
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        losses = {}
+        for name in LOSSES:
+            steps = [step for step in sorted(points.get(name, {})) if start < step <= end]
+            if steps:
+                weights = np.diff([start, *steps])
+                values = [points[name][step] for step in steps]
+                losses[name] = float(np.average(values, weights=weights))
+        epochs.append(losses)
+    return epochs
+
+
+def _scalars(folder: str) -> dict[str, dict[int, float]]:
+    import tensorflow as tf
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(folder, size_guidance={"tensors": 0, "images": 1})
+    events.Reload()
+    return {
+        tag: {
+            event.step: float(tf.make_ndarray(event.tensor_proto))
+            for event in events.Tensors(tag)
+            if not event.tensor_proto.tensor_shape.dim
+        }
+        for tag in events.Tags()["tensors"]
+    }
+
+
+def format_report(result: Mapping[str, Any], published: Sequence[Mapping], command: str) -> str:
+    """All tables as Markdown."""
+    rows = {row["model"].split(" (random")[0]: row for row in result["rows"]}
+    parts = [
+        "# Every system side by side",
+        f"Written by `{command}`. Flags given there go to all experiments and replace those of "
+        "their own files.",
+        "## Measured here",
+        evaluate.format_table(result),
+        "*random* names the networks that start from untrained weights; frozen ones keep them.",
+        "## What was trained",
+        _systems_table(result["experiments"]),
+        "## Training losses of the adversarial phase, by epoch",
+        _losses_table(result["experiments"]),
+        "## Published",
+        "In brackets, where there is one: the same figure of the same experiment here.",
+    ]
+    for table in published:
+        parts += [f"### {table['title']}", f"Source: {table['source']}. {table['differs']}"]
+        if table["rows"]:
+            parts.append(_published_table(table, rows, result["experiments"]))
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _systems_table(experiments: Mapping[str, Mapping]) -> str:
+    header = [
+        "experiment",
+        "generator",
+        "trainable parameters",
+        "L1 passes",
+        "GAN passes",
+        "batch",
+        "D every",
+    ]
+    rows = []
+    for name, facts in experiments.items():
+        generator, *numbers = (facts["flags"][flag] for flag in _SHOWN)
+        shown = [f"{facts['parameters']:,}", *map(str, numbers)]
+        rows.append([name, generator, *shown])
+    return _markdown(header, rows)
+
+
+def _losses_table(experiments: Mapping[str, Mapping]) -> str:
+    rows = [
+        [name, which, *(f"{losses[loss]:.3f}" for loss in LOSSES)]
+        for name, facts in experiments.items()
+        if facts["losses"]
+        for which, losses in facts["losses"].items()
+    ]
+    return _markdown(["experiment", "epoch", *LOSSES], rows)
+
+
+def _published_table(table: Mapping, measured: Mapping, experiments: Mapping) -> str:
+    """A paper's table; beside each of its numbers, in brackets, ours for the same experiment."""
+    rows = []
+    for row in table["rows"]:
+        name = row.get("experiment")
+        ours = dict(measured.get(name, {}))
+        losses = experiments.get(name, {}).get("losses") or {}
+        ours |= losses.get(row.get("epoch"), {})
+        cells = [row["system"]]
+        for key in table["columns"]:
+            cell = "-" if row.get(key) is None else f"{row[key]:g}"
+            known = ours.get(key) is not None
+            cells.append(f"{cell} ({ours[key]:.4g})" if known else cell)
+        rows.append(cells)
+    return _markdown(["system", *table["columns"]], rows)
