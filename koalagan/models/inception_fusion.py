@@ -14,8 +14,8 @@ Architecture (3x3 convolutions, same padding, ReLU, unless said; s2 = stride 2; 
 
 The encoder and decoder are Deep Koalarization's (Baldassarre et al. 2017, Table 1); the
 Inception-GAN paper adds the segmentation layer. Its text gives the last encoder layer 512 filters,
-its table and its 1257 channels give 256: the table is followed. Its trials of dropout "in the
-decoder" do not say where: here after each of the decoder's four ReLUs.
+its table and its 1257 channels give 256: the table is followed. It tries dropout in the decoder:
+here after each of the four ReLUs, its own places are not known.
 Parameters: 6,574,050 without segmentation, 6,592,506 with it, 6,317,794 without the embedding.
 """
 
