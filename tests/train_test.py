@@ -18,7 +18,7 @@ from PIL import Image
 from summaries_test import events
 
 from koalagan import checkpoint, export, gan, run_flags, saved_model, train, workdir
-from koalagan.data import store
+from koalagan.data import disk
 from koalagan.errors import UserError
 from koalagan.models import embedding
 
@@ -331,7 +331,7 @@ def test_weights_that_cannot_be_downloaded(run, tmp_path, monkeypatch):
 
 def test_a_disk_too_small_for_the_store(run, monkeypatch):
     monkeypatch.setattr(
-        store.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 1000)
+        disk.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 1000)
     )
     _refused(run, "--store_dir")
 
