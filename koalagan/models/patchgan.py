@@ -15,6 +15,7 @@ import keras
 from keras import layers, ops
 
 from koalagan.errors import UserError
+from koalagan.models.batch_norm import FusedBatchNormalization
 
 # (filters, stride, batch norm)
 _BLOCKS = ((64, 2, False), (128, 2, True), (256, 2, True), (512, 1, True))
@@ -69,7 +70,7 @@ def build(image_size=256, conditional: bool = True) -> keras.Model:
         # The norm's own shift makes a bias before it redundant.
         x = _conv(x, filters, strides, not norm, f"conv_{number}")
         if norm:
-            x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm_{number}")(x)
+            x = FusedBatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm_{number}")(x)
         x = layers.Activation(leaky_relu, name=f"leaky_{number}")(x)
     x = _conv(x, 1, 1, True, f"conv_{len(_BLOCKS) + 1}")
     logits = layers.Activation("linear", dtype="float32", name="logits")(x)

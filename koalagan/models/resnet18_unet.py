@@ -43,6 +43,7 @@ from keras import layers
 from koalagan import precision
 from koalagan.errors import UserError, one_line
 from koalagan.models import hub
+from koalagan.models.batch_norm import FusedBatchNormalization
 from koalagan.models.sizes import image_shape
 
 STRIDE = 32
@@ -111,6 +112,13 @@ class ICNR(keras.initializers.Initializer):
         return tf.concat([one] * 4, axis=-1)
 
 
+def _with_fused_norm(layer: layers.Layer) -> layers.Layer:
+    """A copy of the layer, a batch norm by the fused kernel."""
+    fused = type(layer) is layers.BatchNormalization
+    kind = FusedBatchNormalization if fused else type(layer)
+    return kind.from_config(layer.get_config())
+
+
 def _up(x, filters: int, upsampling: str, name: str):
     """Twice the size, `filters` channels."""
     if upsampling == "transposed":
@@ -138,7 +146,7 @@ def _conv(x, filters: int, name: str):
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )(x)
-    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
+    x = FusedBatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
@@ -176,6 +184,7 @@ def build(
         ],
         name="encoder",
     )
+    encoder = keras.models.clone_model(encoder, clone_function=_with_fused_norm)
     x, *skips = encoder(StackNormalized(dtype="float32", name="normalized")(lightness))
     for step, (filters, skip) in enumerate(
         zip(_DECODER_FILTERS, [*skips, lightness], strict=True), 1

@@ -24,6 +24,7 @@ that what one picture becomes does not depend on its batch.
 import keras
 from keras import layers
 
+from koalagan.models.batch_norm import FusedBatchNormalization
 from koalagan.models.dropout import Dropout
 from koalagan.models.patchgan import leaky_relu
 from koalagan.models.sizes import image_shape
@@ -41,7 +42,7 @@ def _normal(mean: float) -> keras.initializers.Initializer:
 
 
 def _norm(x, name: str):
-    return layers.BatchNormalization(
+    return FusedBatchNormalization(
         momentum=0.9, epsilon=1e-5, gamma_initializer=_normal(1.0), name=name
     )(x)
 
