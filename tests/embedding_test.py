@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from published import one_sentence, pictures
 
 from koalagan.errors import UserError
 from koalagan.models import embedding
@@ -180,24 +181,6 @@ def write_checkpoint(path, values, version):
         saver.save(session, str(path), write_meta_graph=False, write_state=False)
 
 
-def one_sentence(error):
-    text = str(error.value)
-    assert "\n" not in text and not text.endswith(".") and len(text) < 600, text
-    return text
-
-
-def pictures(count=4, size=64, seed=0):
-    """Lightness with structure at several scales, differing in contrast and detail."""
-    random = np.random.default_rng(seed)
-    stack = 0
-    for cells in (2, 4, 8, 16, 32):
-        noise = random.normal(0, 1, (count, cells, cells, 1)) * random.uniform(
-            0.1, 0.4, (count, 1, 1, 1)
-        )
-        stack = stack + tf.image.resize(noise, (size, size), "bicubic")
-    return tf.clip_by_value(tf.cast(stack, tf.float32), -1.0, 1.0)
-
-
 @pytest.fixture(scope="module")
 def model():
     return embedding.build()
@@ -220,7 +203,7 @@ def random_model(model):
 @pytest.fixture(scope="module")
 def slim():
     """(lightness, the slim network's logits for it, its values)"""
-    lightness = pictures(count=2, size=120, seed=3)[:, :, 10:80]
+    lightness = pictures(height=120, width=120, seed=3)[:, :, 10:80]
     network = SlimNetwork(seed=5)
     rgb = tf.image.grayscale_to_rgb(tf.image.resize(lightness, (299, 299)))
     return lightness, network.logits(rgb).numpy(), network.values
@@ -264,7 +247,7 @@ def test_layer_names_and_float32_under_any_policy(model, forward):
 
 @pytest.mark.parametrize("height,width", [(96, 64), (450, 310)])
 def test_any_size_is_resized_bilinearly(random_model, forward, height, width):
-    lightness = pictures(1, size=512)[:, :height, :width]
+    lightness = pictures(1, 512, 512)[:, :height, :width]
     resized = tf.image.resize(lightness, (299, 299), "bilinear")
     actual = forward(lightness)
     assert actual.shape == (1, 1001)
@@ -460,7 +443,7 @@ def test_weights_file_of_something_else(model, tmp_path):
 def imagenet_file(tmp_path_factory):
     """(a file in the layout of Keras 2's weights files, logits of the network it is of)
 
-    The logits are for pictures(1, size=80).
+    The logits are for pictures(1, 80, 80).
     """
     network = keras.applications.InceptionResNetV2(
         weights=None, classes=1000, classifier_activation=None
@@ -486,7 +469,7 @@ def imagenet_file(tmp_path_factory):
                 names.append(f"{layer.name}/{weight.name}:0".encode())
                 group.create_dataset(names[-1].decode(), data=value.astype(np.float32))
             group.attrs["weight_names"] = names
-    rgb = tf.image.grayscale_to_rgb(tf.image.resize(pictures(1, size=80), (299, 299)))
+    rgb = tf.image.grayscale_to_rgb(tf.image.resize(pictures(1, 80, 80), (299, 299)))
     yield path, network(rgb, training=False).numpy()
     shutil.rmtree(path.parent)
 
@@ -498,7 +481,7 @@ def keras_home(monkeypatch, big_folder):
 
 
 def assert_holds_imagenet(forward, expected):
-    actual = forward(pictures(1, size=80))
+    actual = forward(pictures(1, 80, 80))
     assert expected.std() > 0.1
     np.testing.assert_allclose(actual[:, 1:], expected, rtol=0, atol=1e-4 * expected.std())
     np.testing.assert_array_equal(actual[:, 0], 0.0)

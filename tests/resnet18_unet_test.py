@@ -18,6 +18,7 @@ import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
+from published import one_sentence
 
 from koalagan import precision
 from koalagan.errors import UserError
@@ -53,12 +54,6 @@ def enliven(model, seed):
         elif weight.path == "colour/kernel":
             weight.assign(rng.normal(0.0, 0.2, weight.shape))
     return model
-
-
-def one_sentence(error):
-    text = str(error.value)
-    assert "\n" not in text and not text.endswith(".") and len(text) < 900, text
-    return text
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ import pytest
 import requests
 import skimage.data
 import tensorflow as tf
+from published import one_sentence, pictures
 
 from koalagan import lab
 from koalagan.errors import UserError
@@ -30,24 +31,6 @@ PRESET = "deeplab_v3_plus_resnet50_pascalvoc"
 FILES = ("config.json", "task.json", "task.weights.h5", "model.weights.h5")
 SCALE = [0.016, 0.018, 0.02]
 OFFSET = [-2.0, -1.9, -1.8]
-
-
-def one_sentence(error):
-    text = str(error.value)
-    assert "\n" not in text and not text.endswith(".") and len(text) < 900, text
-    return text
-
-
-def pictures(count=2, height=64, width=96, seed=0):
-    """Lightness with structure at several scales, differing in contrast and detail."""
-    random = np.random.default_rng(seed)
-    stack = 0
-    for cells in (2, 4, 8, 16, 32):
-        noise = random.normal(0, 1, (count, cells, cells, 1)) * random.uniform(
-            0.1, 0.4, (count, 1, 1, 1)
-        )
-        stack = stack + tf.image.resize(noise, (height, width), "bicubic")
-    return tf.clip_by_value(tf.cast(stack, tf.float32), -1.0, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -188,14 +171,14 @@ def test_presets_scale_and_offset(model, forward, segmenter, copy, scale, offset
     task["config"]["activation"] = "softmax"
     replace(copy / "task.json", json.dumps(task).encode())
     segmentation.load_weights(model, str(copy))
-    lightness = pictures()
+    lightness = pictures(width=96)
     expected = whole(segmenter, lightness, scale or 1.0, offset or 0.0)
     assert_is_whole(forward(lightness), expected)
 
 
 def test_layer_names_and_float32_under_any_policy(random_model, forward):
     names = [layer.name for layer in random_model.layers]
-    lightness = pictures()
+    lightness = pictures(width=96)
     expected = forward(lightness)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -220,7 +203,7 @@ def test_preset_is_loaded_in_float32_under_any_policy(model, forward, segmenter,
         segmentation.load_weights(model, str(preset))
     finally:
         keras.config.set_dtype_policy(before)
-    lightness = pictures()
+    lightness = pictures(width=96)
     assert_is_whole(forward(lightness), whole(segmenter, lightness))
 
 
@@ -237,7 +220,7 @@ def test_any_size_is_resized_to_multiples_of_32(random_model, forward, height, w
 
 
 def test_training_changes_nothing(random_model, forward):
-    lightness = pictures()
+    lightness = pictures(width=96)
     expected = forward(lightness)
     np.testing.assert_allclose(random_model(lightness, training=True), expected, atol=1e-4)
     np.testing.assert_array_equal(forward(lightness), expected)
@@ -501,7 +484,7 @@ def test_pascalvoc_in_kagglehubs_cache_needs_no_network(
     segmentation.fetch("pascalvoc")
     segmentation.load_weights(model, "pascalvoc")
 
-    lightness = pictures()
+    lightness = pictures(width=96)
     assert_is_whole(forward(lightness), whole(segmenter, lightness))
 
 
