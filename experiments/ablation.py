@@ -18,6 +18,7 @@ an experiment leaves out stays out, and an experiment of one phase gives all pas
 """
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -187,7 +188,7 @@ def _facts(run: flags.FlagValues) -> dict[str, Any]:
     generator = run_flags.build_generator(run, (None, None))
     return {
         "flags": {name: run[name].value for name in workdir.kept_names()},
-        "parameters": sum(weight.value.numpy().size for weight in generator.trainable_weights),
+        "parameters": sum(math.prod(weight.shape) for weight in generator.trainable_weights),
         "losses": {"first": adversarial[0], "last": adversarial[-1]} if adversarial else None,
     }
 
