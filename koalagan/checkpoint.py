@@ -134,9 +134,14 @@ class Saver(keras.callbacks.Callback):
             signal.signal(former_number, handler)
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.stopped_by:
-            # Not `stop_training`: Keras would first validate and close the unfinished epoch.
-            raise Stopped
+        if not self.stopped_by:
+            return
+        if batch + 1 == self.params["steps"]:
+            # The epoch is whole: stopped here, nobody would validate it any more.
+            self._checkpoint.save()
+            return
+        # Not `stop_training`: Keras would first validate and close the unfinished epoch.
+        raise Stopped
 
     def on_epoch_end(self, epoch, logs=None):
         self._checkpoint.save()

@@ -123,6 +123,34 @@ def test_a_signal_during_validation_ends_training_after_the_epoch(tmp_path):
     assert (tmp_path / "checkpoints" / "step-1.index").exists()
 
 
+def test_a_signal_in_an_epochs_last_step_still_validates_the_epoch(tmp_path):
+    model = tiny.gan()
+    saver = checkpoint.Saver(checkpoint.RunCheckpoint(model, str(tmp_path)))
+    seen = []
+
+    class Interrupt(tf.keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(logs["val_psnr"])
+
+    model.compile(adversarial=False)
+    data = tf.data.Dataset.from_tensors(tiny.batch())
+    with pytest.raises(checkpoint.Stopped), saver:
+        model.fit(
+            data.repeat(),
+            steps_per_epoch=2,
+            epochs=3,
+            validation_data=data,
+            verbose=0,
+            shuffle=False,
+            callbacks=[Interrupt(), saver],
+        )
+    assert len(seen) == 1 and int(model.step) == 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_saver_ends_training_after_the_step_and_a_second_signal_stops_at_once(tmp_path, number):
     model = tiny.gan()
