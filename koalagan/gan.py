@@ -58,7 +58,9 @@ class ColorizationGAN(keras.Model):
         generator_learning_rate: float = 2e-4,
         discriminator_learning_rate: float = 2e-4,
     ):
-        super().__init__(name="colorization_gan")
+        # In float32: under a mixed policy it would round what it hands to the networks, whose own
+        # layers know what to round.
+        super().__init__(name="colorization_gan", dtype="float32")
         self.generator = generator
         self.discriminator = discriminator
         adam = keras.optimizers.Adam

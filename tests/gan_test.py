@@ -156,6 +156,15 @@ def test_mixed_precision_learns_close_to_float32(dtype, adversarial):
     assert curves[1][-1] == pytest.approx(curves[0][-1], rel=0.3)
 
 
+def test_generators_see_the_lightness_unrounded_under_mixed_precision():
+    with precision.policy("bfloat16"):
+        lightness = keras.Input((None, None, 1), name="L")
+        ab = keras.layers.Concatenate(dtype="float32", name="ab")([lightness, lightness])
+        model = gan.ColorizationGAN(keras.Model({"L": lightness}, ab), tiny.discriminator())
+    batch = tiny.batch()
+    np.testing.assert_array_equal(model(batch)[..., :1], batch["L"])
+
+
 def test_float16_scales_both_losses_and_skips_what_overflows():
     with precision.policy("float16"):
         model = tiny.gan()
