@@ -100,6 +100,10 @@ def test_folder_counts_an_unreadable_file_as_a_bad_picture(tmp_path):
     source = sources.open_source("folder", "train", str(tmp_path))
     (tmp_path / "a.png").unlink()
     assert list(source.records()) == [("a.png", b"")]
+    (tmp_path / "a.png").symlink_to("nowhere.png")
+    dangling = sources.open_source("folder", "train", str(tmp_path))
+    assert dangling.identity != source.identity
+    assert list(dangling.records()) == [("a.png", b"")]
 
 
 @pytest.mark.parametrize(

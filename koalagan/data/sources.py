@@ -112,8 +112,12 @@ def _open_folder(split: str, data_dir: str | None) -> Source:
 
     digest = hashlib.sha256()
     for path in selected:
-        stat = os.stat(os.path.join(folder, path))
-        digest.update(os.fsencode(path) + f"\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+        try:
+            stat = os.stat(os.path.join(folder, path))
+            size, modified = stat.st_size, stat.st_mtime_ns
+        except OSError:  # a link to nowhere, which `records` makes a bad picture of
+            size = modified = 0
+        digest.update(os.fsencode(path) + f"\0{size}\0{modified}\0".encode())
 
     def records() -> Iterator[tuple[str, bytes]]:
         for path in selected:
