@@ -91,13 +91,14 @@ class TensorBoardLog(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if int(self.model.step) % self._every == 0:
-            self._write_losses()
+            self.write_losses()
 
     def on_test_begin(self, logs=None):
         # The epoch's last steps: validation is about to take over the model's running means.
-        self._write_losses()
+        self.write_losses()
 
-    def _write_losses(self) -> None:
+    def write_losses(self) -> None:
+        """Writes the losses of the steps since the last point; a run that stops does it too."""
         step = int(self.model.step)
         before, self._seen = self._seen, self._sums()
         with self._train.as_default():

@@ -193,6 +193,7 @@ def _train(
                 )
     except checkpoint.Stopped:
         line.close()
+        log.write_losses()
         print(
             f"stopped by {saver.stopped_by.name} after step {int(gan.step)}, saved as "
             f"{run_checkpoint.save()}: the same command continues."
