@@ -19,6 +19,8 @@ here after each of the four ReLUs, its own places are not known.
 Parameters: 6,574,050 without segmentation, 6,592,506 with it, 6,317,794 without the embedding.
 """
 
+import functools
+
 import keras
 import tensorflow as tf
 from keras import layers, ops
@@ -55,16 +57,17 @@ class Fusion(layers.Layer):
     Call: `[features [B,h,w,C], vector [B,V]] -> [B,h,w,filters]`.
     """
 
-    def __init__(self, filters: int, **kwargs):
+    def __init__(self, filters: int, kernel_initializer="he_normal", **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, input_shape):
         features, vector = input_shape
         self.kernel = self.add_weight(
             name="kernel",
             shape=(1, 1, features[-1] + vector[-1], self.filters),
-            initializer="he_normal",
+            initializer=self.kernel_initializer,
         )
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
@@ -79,18 +82,22 @@ class Fusion(layers.Layer):
         return (*input_shape[0][:-1], self.filters)
 
     def get_config(self):
-        return {**super().get_config(), "filters": self.filters}
+        initializer = keras.initializers.serialize(self.kernel_initializer)
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_initializer": initializer,
+        }
 
 
-def _conv(x, filters: int, name: str, *, kernel_size: int = 3, strides: int = 1):
-    # He, not N(0, 0.02): there is no normalisation, and the first output would vanish.
+def _conv(x, filters: int, name: str, *, initializer, kernel_size: int = 3, strides: int = 1):
     return layers.Conv2D(
         filters,
         kernel_size,
         strides=strides,
         padding="same",
         activation="relu",
-        kernel_initializer="he_normal",
+        kernel_initializer=initializer,
         name=name,
     )(x)
 
@@ -126,6 +133,7 @@ def build(
     embedding: bool = True,
     dropout: float = 0.0,
     dropout_at_inference: bool = False,
+    kernel_initializer="he_normal",
 ) -> keras.Model:
     """Builds the generator; see the module's docstring for its inputs and output.
 
@@ -135,11 +143,14 @@ def build(
         embedding: fuse the embedding; without it the 1x1 fusion convolution stays.
         dropout: the rate after each of the decoder's ReLUs; 0 has no such layers.
         dropout_at_inference: drop out in every call, not only in training.
+        kernel_initializer: of every kernel. He, not N(0, 0.02): there is no normalisation, and the
+            first output would vanish.
 
     Raises:
         UserError: the image size does not divide by 8.
     """
     height, width = image_shape(image_size, STRIDE)
+    conv = functools.partial(_conv, initializer=kernel_initializer)
     lightness = keras.Input((height, width, 1), name="L", dtype="float32")
     inputs = {"L": lightness}
     x = lightness
@@ -148,22 +159,25 @@ def build(
             (None, None, SEGMENTATION_CLASSES), name="segmentation", dtype="float32"
         )
         x = StackSegmentation(name="stack_segmentation")([x, inputs["segmentation"]])
-        x = _conv(x, 3 + SEGMENTATION_CLASSES, "segmentation_conv")
+        x = conv(x, 3 + SEGMENTATION_CLASSES, "segmentation_conv")
     for name, filters, strides in _ENCODER:
-        x = _conv(x, filters, name, strides=strides)
+        x = conv(x, filters, name, strides=strides)
     if embedding:
         inputs["embedding"] = keras.Input((EMBEDDING_CLASSES,), name="embedding", dtype="float32")
-        x = Fusion(256, name="fusion")([x, inputs["embedding"]])
+        fusion = Fusion(256, kernel_initializer=kernel_initializer, name="fusion")
+        x = fusion([x, inputs["embedding"]])
     else:
-        x = _conv(x, 256, "fusion", kernel_size=1)
+        x = conv(x, 256, "fusion", kernel_size=1)
     noise = {"rate": dropout, "always": dropout_at_inference}
-    x = _dropout(_conv(x, 128, "decoder_1"), "dropout_1", **noise)
+    x = _dropout(conv(x, 128, "decoder_1"), "dropout_1", **noise)
     x = _up(x, "up_1")
-    x = _dropout(_conv(x, 64, "decoder_2"), "dropout_2", **noise)
-    x = _dropout(_conv(x, 64, "decoder_3"), "dropout_3", **noise)
+    x = _dropout(conv(x, 64, "decoder_2"), "dropout_2", **noise)
+    x = _dropout(conv(x, 64, "decoder_3"), "dropout_3", **noise)
     x = _up(x, "up_2")
-    x = _dropout(_conv(x, 32, "decoder_4"), "dropout_4", **noise)
-    x = layers.Conv2D(2, 3, padding="same", kernel_initializer="he_normal", name="decoder_5")(x)
+    x = _dropout(conv(x, 32, "decoder_4"), "dropout_4", **noise)
+    x = layers.Conv2D(
+        2, 3, padding="same", kernel_initializer=kernel_initializer, name="decoder_5"
+    )(x)
     # tanh in float32 whatever the policy: it is the model's output, and bfloat16 would quantise ab.
     x = layers.Activation("tanh", dtype="float32", name="tanh")(x)
     ab = layers.UpSampling2D(2, interpolation="nearest", dtype="float32", name="ab")(x)

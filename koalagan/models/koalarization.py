@@ -7,6 +7,10 @@ logits. Output: `ab` float32 [B,H,W,2] in [-1,1]. 6,574,050 parameters.
 The network is the one that the Inception-GAN paper took over: `inception_fusion` without its
 segmentation layer. What makes it the baseline is its training, which flags give: mean squared
 error, Adam at 1e-3, batches of 100, no adversary (`experiments/koalarization.flags`).
+
+Its kernels start from Glorot's uniform distribution, Keras's default, as in its authors' code
+(github.com/baldassarreFe/deep-koalarization), not from He's as the Inception-GAN's do here: from
+those, the first steps of Adam at 1e-3 can drive the tanh to its ends, where no gradient comes back.
 """
 
 import keras
@@ -24,4 +28,9 @@ def build(image_size=256, embedding: bool = True) -> keras.Model:
     Raises:
         UserError: the image size does not divide by 8.
     """
-    return inception_fusion.build(image_size, segmentation=False, embedding=embedding)
+    return inception_fusion.build(
+        image_size,
+        segmentation=False,
+        embedding=embedding,
+        kernel_initializer="glorot_uniform",
+    )
