@@ -30,7 +30,7 @@ from typing import Any
 from ablation_report import epoch_losses, format_report
 from absl import flags
 
-from koalagan import errors, evaluate, files, run_flags, workdir
+from koalagan import errors, evaluate, files, run_flags, train, workdir
 from koalagan.data import flags as data_flags
 from koalagan.data import sources, store
 from koalagan.errors import UserError
@@ -68,6 +68,7 @@ def arguments(name: str, given: Mapping[str, flags.Flag], folder: str) -> list[s
         UserError: there is no such experiment, or its number of passes is not said.
     """
     own = experiment_flags(name)
+    own.workdir = f"{folder}/{name}"
     run_flags.resolve(own)
     passes = {
         phase: given[phase].value for phase in ("pretrain_epochs", "epochs") if phase in given
@@ -89,10 +90,10 @@ def arguments(name: str, given: Mapping[str, flags.Flag], folder: str) -> list[s
             if alone:
                 count = sum(passes.values()) if own[phase].value else 0
             overrides.append(f"--{phase}={count}")
-    return [f"--flagfile={_FOLDER}/{name}.flags", *overrides, f"--workdir={folder}/{name}"]
+    return [f"--flagfile={_FOLDER}/{name}.flags", *overrides, f"--workdir={own.workdir}"]
 
 
-def train(command: Sequence[str]) -> int:
+def train_in_process(command: Sequence[str]) -> int:
     """Runs `koalagan.train` in a process of its own; returns its exit status.
 
     What asks this process to stop is passed on: the run saves, and both end.
@@ -109,6 +110,7 @@ def train(command: Sequence[str]) -> int:
     former = {
         number: signal.signal(number, pass_on)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) != signal.SIG_IGN  # nohup has SIGHUP ignored
     }
     try:
         # In a session of its own, so that a Ctrl-C reaches it once, from here, and not twice.
@@ -128,20 +130,21 @@ def check(runs: Mapping[str, flags.FlagValues]) -> None:
     """Finds what would stop one of the runs after the first hours of the others.
 
     Raises:
-        UserError: a run's folder belongs to other flags, weights cannot be had, or the runs are not
-            to be validated on the same pictures.
+        UserError: one of them cannot be trained (see `train.open_run`), weights cannot be had, or
+            they are not to be validated on the same pictures.
     """
     first, *_ = runs.values()
     for name, run in runs.items():
-        workdir.check(run)
-        run_flags.fetch_weights(run)
-        run_flags.frozen_fingerprints(run)  # reads weights that are files
         for flag in _PICTURES:
             if run[flag].value != first[flag].value:
                 raise UserError(
                     f"{name} is validated on other pictures than {next(iter(runs))} (--{flag}="
                     f"{run[flag].value}, not {first[flag].value}): give --{flag} for all."
                 )
+    for run in runs.values():
+        run_flags.fetch_weights(run)
+        run_flags.frozen_fingerprints(run)  # reads weights that are files
+        train.open_run(run)
 
 
 def measure(names: Sequence[str], given: flags.FlagValues) -> dict[str, Any]:
@@ -220,7 +223,7 @@ def main(argv: Sequence[str]) -> int:
             print(f"{name} is finished")
             continue
         sys.stdout.flush()
-        status = train(command)
+        status = train_in_process(command)
         if status:
             print(f"{name} ended with status {status}: the same command goes on from there.")
             return status

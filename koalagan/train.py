@@ -202,6 +202,35 @@ def _train(
     return 0
 
 
+def open_run(
+    settings: flags.FlagValues,
+) -> tuple[ColorizationGAN, checkpoint.RunCheckpoint, sources.Source, sources.Source]:
+    """The run as it stands: its networks with their weights, its checkpoints, its two splits.
+
+    Whatever is impossible is said here, before any long work.
+
+    Args:
+        settings: resolved (see `run_flags.resolve`).
+
+    Raises:
+        UserError: the folder belongs to another run, the networks cannot be built or restored, or
+            the pictures are not there or fewer than a batch.
+    """
+    workdir.check(settings)
+    with precision.policy(settings.mixed_precision):
+        gan = _build(settings)
+    run_checkpoint = checkpoint.RunCheckpoint(gan, settings.workdir)
+    if not run_checkpoint.restore():
+        if settings.init_from:
+            checkpoint.restore_generator(gan.generator, settings.init_from)
+        elif settings.generator in BACKBONES:
+            BACKBONES[settings.generator].load_backbone(gan.generator, settings.backbone_weights)
+    training_source = _open(settings, settings.train_split)
+    validation_source = _open(settings, settings.eval_split)
+    _check_batch(settings, training_source.count)
+    return gan, run_checkpoint, training_source, validation_source
+
+
 def train(settings: flags.FlagValues) -> int:
     """Does all that the command does, as `settings` (see `run_flags.define_run_flags`) say.
 
@@ -216,20 +245,9 @@ def train(settings: flags.FlagValues) -> int:
     keras.utils.set_random_seed(settings.seed)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
-    workdir.check(settings)
-    # Whatever is impossible is said here, before any long work.
-    with precision.policy(settings.mixed_precision):
-        gan = _build(settings)
-    run_checkpoint = checkpoint.RunCheckpoint(gan, settings.workdir)
-    if run_checkpoint.restore():
+    gan, run_checkpoint, training_source, validation_source = open_run(settings)
+    if int(gan.step):
         print(f"continuing {settings.workdir} at step {int(gan.step)}")
-    elif settings.init_from:
-        checkpoint.restore_generator(gan.generator, settings.init_from)
-    elif settings.generator in BACKBONES:
-        BACKBONES[settings.generator].load_backbone(gan.generator, settings.backbone_weights)
-    training_source = _open(settings, settings.train_split)
-    validation_source = _open(settings, settings.eval_split)
-    _check_batch(settings, training_source.count)
     workdir.make(settings.workdir)
     print(f"prepared pictures are kept in {settings.store_dir} (--store_dir)")
     training = _prepare(settings, training_source)

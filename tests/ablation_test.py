@@ -85,6 +85,21 @@ def test_what_would_fail_after_hours_is_said_before(arguments):
         ablation.check(runs)
 
 
+@pytest.mark.parametrize(
+    "name, flag, pattern",
+    [
+        ("pix2pix", "--image_size=96", "divides by 256"),
+        ("resnet18_unet", "--backbone_weights=/no/such.weights.h5", "/no/such"),
+        ("pix2pix", "--data_dir=/no/such/folder", "/no/such/folder"),
+    ],
+)
+def test_a_later_experiment_that_cannot_be_trained_is_named_before_the_first(
+    arguments, name, flag, pattern
+):
+    with pytest.raises(UserError, match=pattern):
+        ablation.check({name: arguments(name, flag, "--dataset=folder", "--train_split=train")})
+
+
 def test_what_cannot_be_run_is_said(arguments):
     with pytest.raises(UserError, match="there is no experiments/papre.flags: .*no_inception"):
         arguments("papre")
