@@ -44,9 +44,9 @@ def define_flags(fv: flags.FlagValues = flags.FLAGS) -> None:
 def main(argv: Sequence[str]) -> int:
     """Runs the command on the photographs and folders named in `argv[1:]`."""
     left_out = colorize_files(
-        saved_model=flags.FLAGS.saved_model,
+        saved_model=os.path.expanduser(flags.FLAGS.saved_model),
         photographs=argv[1:],
-        output_dir=flags.FLAGS.output_dir,
+        output_dir=os.path.expanduser(flags.FLAGS.output_dir),
     )
     return 1 if left_out else 0
 

@@ -93,7 +93,7 @@ def evaluate_models(
             "rows": rows,
             "truth": metrics.aggregate_truth(measured),
             "data": data,
-            "versions": _versions(),
+            "versions": versions(),
         }
         text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
         grid = summaries.picture_grid({**columns, "true": pictures[shown]}, max_rows=grid_rows)
@@ -179,6 +179,8 @@ def main(argv: Sequence[str]) -> None:
     settings = flags.FLAGS
     if len(argv) > 1:
         raise UserError(f"evaluate takes only flags, and {argv[1]!r} is none: see --help.")
+    settings.output_dir = os.path.expanduser(settings.output_dir)
+    settings.saved_model = [os.path.expanduser(path) for path in settings.saved_model]
     paths = names(settings.saved_model)
     image_size = _image_size(settings)
     models = {name: saved_model_predictor(path) for name, path in paths.items()}
@@ -285,7 +287,8 @@ def _image_size(settings: flags.FlagValues) -> int:
     return known.pop()[0]
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """What made a measurement."""
     return {
         "koalagan": koalagan.__version__,
         "tensorflow": tf.__version__,

@@ -299,7 +299,7 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise UserError(f"export takes only flags, and {argv[1]!r} is none: see --help.")
     export_run(
-        settings.workdir,
+        os.path.expanduser(settings.workdir),
         settings.output_dir,
         dropout_at_inference=settings.dropout_at_inference,
     )

@@ -178,12 +178,17 @@ def test_every_generator_is_trained_exported_and_measured(
 @pytest.mark.slow
 def test_from_photographs_to_coloured_ones_by_the_commands(photographs, tmp_path):
     """train (random frozen networks) -> evaluate -> export -> colorize, each in its own process."""
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    # In the home folder, which shells leave to the program where it stands behind a flag.
+    environment = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
     flagfile = tmp_path / "tiny.flags"
     flagfile.write_text(
         "# A comment.\n--dataset=folder\n--train_split=train[:4]\n--eval_split=train[18:]\n"
         "--image_size=32\n--embedding_weights=random\n--segmentation_weights=random\n"
-        f"--batch_size=2\n--pretrain_epochs=1\n--epochs=1\n--workdir={tmp_path}/run\n--data_dir={photographs}\n"
+        f"--batch_size=2\n--pretrain_epochs=1\n--epochs=1\n--workdir=~/run\n--data_dir={photographs}\n"
     )
     trained = command("train", f"--flagfile={flagfile}", env=environment)
     assert trained.returncode == 0, trained.stderr
@@ -193,24 +198,24 @@ def test_from_photographs_to_coloured_ones_by_the_commands(photographs, tmp_path
 
     evaluated = command(
         "evaluate",
-        f"--saved_model={tmp_path}/run/export",
+        "--saved_model=~/run/export",
         "--dataset=folder",
         f"--data_dir={photographs}",
         "--split=train[18:]",
-        f"--output_dir={tmp_path}/evaluation",
+        "--output_dir=~/evaluation",
         env=environment,
     )
     assert evaluated.returncode == 0, evaluated.stderr
     by_train = json.loads((tmp_path / "run" / "metrics.json").read_text())["rows"]
     assert json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["rows"] == by_train
 
-    exported = command("export", f"--workdir={tmp_path}/run", f"--output_dir={tmp_path}/saved")
+    exported = command("export", "--workdir=~/run", "--output_dir=~/saved", env=environment)
     assert exported.returncode == 0, exported.stderr
     described = json.loads((tmp_path / "saved" / "assets.extra" / "koalagan.json").read_text())
     assert described["embedding_weights"] == "random" and described["image_size"] == [32, 32]
 
     coloured = command(
-        "colorize", f"--saved_model={tmp_path}/saved", f"--output_dir={tmp_path}/out", photographs
+        "colorize", "--saved_model=~/saved", "--output_dir=~/out", photographs, env=environment
     )
     assert coloured.returncode == 0, coloured.stderr
     assert len(os.listdir(tmp_path / "out")) == 20
