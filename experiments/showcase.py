@@ -2,6 +2,8 @@
 """Draws README's pictures: grey | each model | true, on pictures that anybody may show.
 
     python experiments/showcase.py --saved_model=runs/quickstart/export --output=FILE.png
+    python experiments/showcase.py --saved_model=DIR --saved_model=DIR2 --photographs --side=160 \\
+        --output=FILE.jpg
 
 Scenes of koala_scenes that are in neither of its splits, and with --photographs (which needs
 scikit-image, of the extra [test]) matplotlib's `grace_hopper.jpg` and scikit-image's `astronaut`
@@ -44,6 +46,10 @@ def _square(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture.crop((left, 0, left + side, side)).resize((SIZE, SIZE)))
 
 
+def _shrunk(pictures: np.ndarray, side: int) -> np.ndarray:
+    return np.stack([Image.fromarray(picture).resize((side, side)) for picture in pictures])
+
+
 def main(argv: Sequence[str]) -> None:
     """Runs the command line."""
     settings = flags.FLAGS
@@ -58,14 +64,16 @@ def main(argv: Sequence[str]) -> None:
     for name, path in evaluate.names(settings.saved_model).items():
         colorize = saved_model.load(path, "serving_default", "colorized")
         columns[name] = colorize(image=grey).numpy()
-    grid = summaries.picture_grid({**columns, "true": true})
-    Image.fromarray(grid).save(settings.output)
+    columns["true"] = true
+    shown = {title: _shrunk(column, settings.side) for title, column in columns.items()}
+    Image.fromarray(summaries.picture_grid(shown)).save(settings.output, quality=90)
     print(settings.output)
 
 
 if __name__ == "__main__":
     flags.DEFINE_multi_string("saved_model", None, "Runs' export folders.", required=True)
-    flags.DEFINE_string("output", None, "The PNG to write.", required=True)
+    flags.DEFINE_string("output", None, "The PNG or JPEG to write.", required=True)
     flags.DEFINE_integer("scenes", 3, "How many drawn scenes to show.", lower_bound=1)
-    flags.DEFINE_boolean("photographs", False, "Show a photograph too.")
+    flags.DEFINE_boolean("photographs", False, "Show photographs too.")
+    flags.DEFINE_integer("side", SIZE, "Side of the pictures as shown.", lower_bound=16)
     errors.run(main)
