@@ -1,0 +1,179 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""The cases of `benchmark.py` that run koalagan's command lines, as a user does."""
+
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark_cases import Settings, drawn, frozen_inputs
+from PIL import Image
+
+from koalagan.errors import UserError, one_line
+from koalagan.models import FROZEN
+
+# The settings that are flags of `koalagan.train`.
+_PASSED_ON = (
+    "dataset",
+    "data_dir",
+    "train_split",
+    "eval_split",
+    "store_dir",
+    "image_size",
+    "resize",
+    "on_bad_picture",
+    "generator",
+    "batch_size",
+    "mixed_precision",
+    "discriminator_every",
+)
+_EPOCHS = 5
+_PHOTOGRAPHS = 100
+_TIMED_TRAIN = str(Path(__file__).with_name("timed_train.py"))
+
+
+def memory_peak(pid: str = "self") -> int:
+    """The most memory that a running process has had at once, in bytes; 0 once it has ended."""
+    # Not getrusage, which counts what the process that started it had then.
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    sizes = [line.split() for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(sizes[0][1]) * 1024 if sizes else 0
+
+
+def _run(*command: str) -> tuple[float, int]:
+    """Runs a command of Python's without its output; returns its seconds and its memory's peak.
+
+    Raises:
+        UserError: it fails; with the end of what it said.
+    """
+    start, peak = time.perf_counter(), 0
+    process = subprocess.Popen(
+        [sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while True:
+        try:
+            _, told = process.communicate(timeout=0.2)
+            break
+        except subprocess.TimeoutExpired:
+            peak = max(peak, memory_peak(str(process.pid)))
+    took = time.perf_counter() - start
+    # absl ends --help with 1.
+    if process.returncode != ("--help" in command):
+        said = one_line(told.strip()[-300:])
+        raise UserError(f"{' '.join(command)} ended with {process.returncode}: {said}.")
+    return took, peak
+
+
+def _memory(peak: int) -> dict[str, float]:
+    return {"peak_memory_gb": peak / 1e9}
+
+
+def _timed_run(settings: Settings, epochs: int) -> tuple[list[tuple[str, float]], int]:
+    """Trains on prepared pictures; what happened when, the command's start first, and its memory's
+    peak."""
+    frozen = frozen_inputs(settings)
+    weights = [f"--{name}_weights={'random' if name in frozen else 'none'}" for name in FROZEN]
+    if settings["generator"] == "resnet18_unet":
+        weights.append("--backbone_weights=random")
+    notes = Path(f"{settings['folder']}/notes")
+    started = time.time()
+    _, peak = _run(
+        _TIMED_TRAIN,
+        str(notes),
+        f"--workdir={settings['folder']}/run",
+        "--pretrain_epochs=0",
+        f"--epochs={epochs}",
+        *weights,
+        *(f"--{name}={settings[name]}" for name in _PASSED_ON if settings[name] is not None),
+    )
+    events = [tuple(json.loads(line)) for line in notes.read_text().splitlines()]
+    return [("command", started), *events], peak
+
+
+def train(settings: Settings) -> list[dict[str, Any]]:
+    """Adversarial training as a user runs it; see `epoch_rates` for what counts."""
+    events, peak = _timed_run(settings, _EPOCHS)
+    steps, found = epoch_rates(events, settings["batch_size"])
+    return [
+        {
+            "batch_size": settings["batch_size"],
+            "image_size": settings["image_size"],
+            "steps_per_epoch": steps,
+            "pictures_per_second": statistics.median(found),
+            "spread": [min(found), max(found)],
+            **_memory(peak),
+        }
+    ]
+
+
+def epoch_rates(events: Sequence[tuple[str, float]], batch_size: int) -> tuple[int, list[float]]:
+    """Steps in an epoch, and pictures per second of each epoch but the first and the last.
+
+    From one epoch's begin to the next one's: input, logging, TensorBoard's pictures and the
+    checkpoint are counted, validation is not. The first epoch traces; the last has no next.
+
+    Args:
+        events: see `timed_train`.
+        batch_size: pictures in a step.
+    """
+    begun = [number for number, (event, _) in enumerate(events) if event == "epoch"]
+    found = []
+    for first, last in itertools.pairwise(begun[1:]):
+        epoch = events[first:last]
+        at = dict(epoch)
+        steps = sum(event == "step" for event, _ in epoch)
+        took = events[last][1] - at["epoch"] - (at["tested"] - at["test"])
+        found.append(steps * batch_size / took)
+    return steps, found
+
+
+def startup(settings: Settings) -> list[dict[str, Any]]:
+    """What passes before anything is done."""
+    results = []
+    for what, command in {
+        "import koalagan": ["-c", "import koalagan"],
+        "train --help": ["-m", "koalagan.train", "--help"],
+        "colorize --help": ["-m", "koalagan.colorize", "--help"],
+    }.items():
+        runs = [_run(*command) for _ in range(settings["rounds"])]
+        took, peaks = zip(*runs, strict=True)
+        results.append({"what": what, "seconds": statistics.median(took), **_memory(max(peaks))})
+    events, peak = _timed_run(settings, epochs=1)
+    first_step = next(at for event, at in events if event == "step")
+    what = "train, prepared, to the end of its first step"
+    results.append({"what": what, "seconds": first_step - events[0][1], **_memory(peak)})
+    return results
+
+
+def colorize(settings: Settings) -> list[dict[str, Any]]:
+    """A folder of photographs: the time of all, less that of one (starting and loading)."""
+    took, peak = {}, 0
+    for count in (1, _PHOTOGRAPHS):
+        photographs = Path(f"{settings['folder']}/photographs-{count}")
+        photographs.mkdir()
+        for number in range(count):
+            picture = Image.fromarray(drawn(number, (480, 640)))
+            picture.save(photographs / f"{number}.jpg", quality=95)
+        took[count], peak = _run(
+            "-m",
+            "koalagan.colorize",
+            f"--saved_model={settings['folder']}/export",
+            f"--output_dir={settings['folder']}/coloured-{count}",
+            str(photographs),
+        )
+    return [
+        {
+            "what": f"{_PHOTOGRAPHS} JPEGs of 640x480",
+            "pictures_per_second": (_PHOTOGRAPHS - 1) / (took[_PHOTOGRAPHS] - took[1]),
+            "seconds_of_one": took[1],
+            **_memory(peak),
+        }
+    ]

@@ -1,0 +1,120 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""What `benchmark.py` writes: the machine, the settings, and the results as they come."""
+
+import functools
+import itertools
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from koalagan import errors, evaluate, files
+from koalagan.errors import UserError
+
+
+def begin(output: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The report to add to: an unfinished one of the same machine and settings, or an empty one.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    report = {
+        "machine": _machine(),
+        "versions": evaluate.versions(),
+        "settings": dict(settings),
+        "finished": False,
+        "results": [],
+    }
+    if output.exists():
+        try:
+            former = json.loads(output.read_text())
+            former["results"]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"{output} is there and no report ({errors.one_line(error)}): name another "
+                "--output."
+            ) from error
+        if former | {"results": []} == report:
+            return former
+    write(report, output)
+    return report
+
+
+def write(report: Mapping[str, Any], output: Path) -> None:
+    """Writes the report, whole or not at all.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    text = json.dumps(report, indent=1) + "\n"
+    try:
+        files.publish(output, functools.partial(Path.write_text, data=text))
+    except OSError as error:
+        raise UserError(f"{output} cannot be written ({error.strerror}).") from error
+
+
+def holds(report: Mapping[str, Any], case: str, combination: Mapping[str, Any]) -> bool:
+    """Whether the report has the results of a case with this combination of what it varies."""
+    wanted = {"case": case, **combination}
+    return any(
+        all(name in result and result[name] == value for name, value in wanted.items())
+        for result in report["results"]
+    )
+
+
+def _machine() -> dict[str, Any]:
+    """The machine in words."""
+    facts = {}
+    for line in _lines("/proc/cpuinfo"):
+        name, _, value = line.partition(":")
+        facts.setdefault(name.strip(), value.strip())
+    extensions = facts.get("flags", "").split()
+    # Asked in a process of its own, so that this one holds no memory of a GPU's.
+    found = subprocess.run(
+        [sys.executable, "-c", _LIST_GPUS], capture_output=True, text=True
+    ).stdout.splitlines()
+    return {
+        "processor": facts.get("model name", platform.processor()),
+        "cores": len(os.sched_getaffinity(0)),
+        "bfloat16": [name for name in ("amx_bf16", "avx512_bf16") if name in extensions],
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "gpus": found,
+        "system": platform.system(),
+    }
+
+
+_LIST_GPUS = """
+import tensorflow as tf
+for gpu in tf.config.list_physical_devices("GPU"):
+    print(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
+"""
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def format_table(results: Sequence[Mapping[str, Any]]) -> str:
+    """Results of one case as a Markdown table, a column for whatever any of them says."""
+    columns = [name for name in dict.fromkeys(itertools.chain(*results)) if name != "case"]
+    columns = [name for name in columns if any(result.get(name) is not None for result in results)]
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[_cell(result.get(name)) for name in columns] for result in results]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    if isinstance(value, list):
+        return " to ".join(map(_cell, value))
+    return str(value)

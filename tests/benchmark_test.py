@@ -1,0 +1,271 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""The benchmark: its arithmetic against the networks' published counts, and one run of it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import benchmark
+import benchmark_cases
+import benchmark_commands
+import keras
+import pytest
+import roofline
+from pictures_test import encode, picture
+
+from koalagan.gan import ColorizationGAN
+from koalagan.models import inception_fusion, patchgan
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def run():
+    """Runs the command with flags given to it; returns what ended."""
+
+    def run(*flags):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, str(ROOT / "experiments/benchmark.py"), *flags]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+
+    return run
+
+
+@pytest.fixture
+def peer(tmp_path):
+    """A program that says its rate, after writing down what it was asked for."""
+    path = tmp_path / "peer.py"
+    path.write_text(
+        "import sys\n"
+        f"open({str(tmp_path / 'asked')!r}, 'a').write(' '.join(sys.argv[1:]) + '\\n')\n"
+        "print('somebody else: 2.50 pictures/s median of 5 cycles')\n"
+    )
+    return path
+
+
+def test_forward_passes_have_the_nominal_arithmetic():
+    fusion = inception_fusion.build(segmentation=False)
+    assert roofline.forward_gflop(fusion) == pytest.approx(19.7, abs=0.05)
+    assert roofline.forward_gflop(patchgan.build()) == pytest.approx(6.3, abs=0.05)
+
+
+def test_a_transposed_convolution_is_counted_at_its_input():
+    network = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Conv2DTranspose(5, 4, strides=2, padding="same")]
+    )
+    assert roofline.forward_gflop(network) == pytest.approx(2e-9 * 4 * 4 * 3 * 5 * 8 * 8)
+
+
+def test_layers_of_networks_in_networks_are_counted():
+    inner = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(5, 3)])
+    outer = keras.Sequential([keras.Input((8, 8, 3)), inner, keras.layers.Flatten()])
+    outer.add(keras.layers.Dense(7))
+    expected = 2e-9 * (3 * 3 * 3 * 5 * 6 * 6 + 6 * 6 * 5 * 7)
+    assert roofline.forward_gflop(outer) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("every", "gflop"), [(1, 109.5), (5, 79.3)])
+def test_a_step_has_the_nominal_arithmetic(every, gflop):
+    gan = ColorizationGAN(inception_fusion.build(segmentation=False), patchgan.build())
+    assert roofline.step_gflop(gan, every) == pytest.approx(gflop, abs=0.1)
+    assert roofline.step_gflop(gan, None) == pytest.approx(59.1, abs=0.1)
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """The flags for a folder of a few small ones."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for number in range(6):
+        (folder / f"{number}.png").write_bytes(encode(picture(number, 40, 50)))
+    return [
+        "--dataset=folder",
+        f"--data_dir={folder}",
+        "--train_split=train",
+        "--eval_split=train[:2]",
+        f"--store_dir={tmp_path / 'store'}",
+    ]
+
+
+TINY = ["--image_size=32", "--batch_size=2", "--rounds=1", "--mixed_precision=float32"]
+
+
+@pytest.mark.slow
+def test_every_combination_is_measured_and_not_again(run, peer, photographs, tmp_path):
+    output = tmp_path / "benchmark.json"
+    command = [
+        "--cases=train_step,pipeline",
+        "--discriminator_every=2,3",
+        *TINY,
+        *photographs,
+        "--alternations=1",
+        f"--peer={peer}",
+        f"--peer_python={sys.executable}",
+        f"--output={output}",
+    ]
+    ended = run(*command)
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads(output.read_text())
+    cores = report["machine"]["cores"]
+    assert report["finished"] and report["versions"]["tensorflow"]
+    assert report["settings"]["train_split"] == "train"
+    results = report["results"]
+    for result in results:
+        slowest, fastest = result["spread"]
+        assert 0 < slowest <= result["pictures_per_second"] <= fastest
+        assert 0.1 < result["peak_memory_gb"] < 10
+        assert (result["batch_size"], result["image_size"]) == (2, 32)
+    steps = [result for result in results if result["case"] == "train_step"]
+    assert [step["discriminator_every"] for step in steps] == [2, 3]
+    for step in steps:
+        # The rate, the arithmetic and the share say the same.
+        achieved = step["gflop_per_picture"] * step["pictures_per_second"]
+        assert step["gflop_per_second"] == pytest.approx(achieved)
+        share = step["gflop_per_second"] / step["matrix_peak_gflop_per_second"]
+        assert step["share_of_peak"] == pytest.approx(share)
+        assert step["peer_pictures_per_second"] == 2.5
+        assert step["ratio_to_peer"] == pytest.approx(step["pictures_per_second"] / 2.5)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked == [
+        f"--batch=2 --size=32 --dtype=float32 --discriminator_every={every} --threads={cores}"
+        for every in (2, 3)
+    ]
+    pipelines = [result for result in results if result["case"] == "pipeline"]
+    assert [result["cores"] for result in pipelines] == sorted({1, cores})
+    assert "| inception_fusion | False | float32 | 2 |" in ended.stdout
+
+    # Stopped before the last result, it measures that one alone.
+    report["results"].pop()
+    output.write_text(json.dumps(report | {"finished": False}))
+    again = run(*command)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "asked").read_text().splitlines() == asked
+    kept = json.loads(output.read_text())["results"]
+    assert kept[:-1] == report["results"] and kept[-1]["cores"] == cores
+
+
+@pytest.mark.slow
+def test_the_command_lines_are_measured_as_users_run_them(run, photographs, tmp_path):
+    output = tmp_path / "benchmark.json"
+    ended = run(
+        "--cases=train,startup,colorize,prepare",
+        "--generator=resnet18_unet",
+        "--discriminator_every=1",
+        *TINY,
+        *photographs,
+        f"--output={output}",
+    )
+    # What cannot be measured is said, and the rest is measured.
+    assert ended.returncode == 1
+    assert "prepare : train has 6 pictures: name at least 16" in ended.stderr
+    report = json.loads(output.read_text())
+    assert not report["finished"]
+    by_case = {}
+    for result in report["results"]:
+        by_case.setdefault(result["case"], []).append(result)
+    assert list(by_case) == ["train", "startup", "colorize"]
+    (train,) = by_case["train"]
+    assert train["steps_per_epoch"] == 3
+    startup = {result["what"]: result["seconds"] for result in by_case["startup"]}
+    assert startup["import koalagan"] < startup["train --help"]
+    assert startup["train --help"] < startup["train, prepared, to the end of its first step"]
+    (colorize,) = by_case["colorize"]
+    # A hundred photographs, and all that they take, in the time that was measured.
+    assert colorize["pictures_per_second"] > 1
+    assert min(result["peak_memory_gb"] for result in report["results"]) > 0.005
+
+
+def test_an_epochs_rate_counts_all_but_validation():
+    events = [("command", 0.0)]
+    # Three steps of a second, validation of ten, a checkpoint of half a second.
+    for start in (5.0, 20.0, 33.5):
+        events += [("epoch", start), *(("step", start + second) for second in (1.0, 2.0, 3.0))]
+        events += [("test", start + 3.0), ("tested", start + 13.0)]
+    steps, rates = benchmark_commands.epoch_rates(events, batch_size=7)
+    assert steps == 3
+    assert rates == [pytest.approx(3 * 7 / 3.5)]
+
+
+def test_the_profile_counts_operations_once():
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    space = xplane_pb2.XSpace()
+    for name, events in (
+        ("/host:CPU", ["a/conv:Conv2D", "b:Conv2D", "c:AddV2", "d:StatefulPartitionedCall"]),
+        ("/host:CPU", ["ExecutorState::Process", "Iterator::Prefetch", "no colon"]),
+        ("/device:GPU:0", ["kernel:Conv2D"]),
+    ):
+        plane = space.planes.add(name=name)
+        line = plane.lines.add()
+        for number, event in enumerate(events, 1):
+            plane.event_metadata[number].name = event
+            line.events.add(metadata_id=number, duration_ps=number)
+    times = benchmark_cases.operation_times([space.SerializeToString()])
+    assert times == {"Conv2D": 1 + 2, "AddV2": 3}
+
+
+def test_signatures_are_measured_at_the_sizes_they_take(tmp_path):
+    settings = {
+        "generator": "resnet18_unet",
+        "segmentation": False,
+        "image_size": 32,
+        "rounds": 1,
+        "folder": str(tmp_path),
+        "picture": "640x480",
+    }
+    benchmark_cases.export_untrained(settings)
+    results = benchmark_cases.inference(settings)
+    assert [(result["signature"], result["batch_size"]) for result in results] == [
+        (signature, batch)
+        for signature in ("predict_ab", "serving_default", "colorize_bytes")
+        for batch in (1, 16)
+    ]
+    assert all(result["pictures_per_second"] > 0 for result in results)
+
+
+def test_the_peer_stands_beside_the_same_work_only():
+    same = {
+        "generator": "inception_fusion",
+        "segmentation": False,
+        "mixed_precision": "bfloat16",
+    }
+    assert benchmark.is_peers("train_step", same)
+    assert not benchmark.is_peers("pretrain_step", same)
+    assert not benchmark.is_peers("train_step", same | {"segmentation": True})
+    assert not benchmark.is_peers("train_step", same | {"generator": "unet"})
+    assert not benchmark.is_peers("train_step", same | {"mixed_precision": "float16"})
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--cases=train_steps"], "name some of pretrain_step, train_step"),
+        (["--discriminator_every=²"], "whole numbers from 1 on"),
+        (["--peer=step.py"], "--peer and --peer_python go together"),
+        (["--output=/no/such/folder/benchmark.json"], "cannot be written"),
+        (["--output=setup.cfg"], "is there and no report"),
+    ],
+)
+@pytest.mark.slow
+def test_impossible_flags_end_in_a_sentence(run, tmp_path, flags, sentence):
+    ended = run(f"--output={tmp_path / 'benchmark.json'}", *flags)
+    assert ended.returncode == 1
+    assert sentence in ended.stderr and "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_peer_that_fails_is_quoted(run, tmp_path):
+    peer = tmp_path / "peer.py"
+    peer.write_text("raise SystemExit('no such network')")
+    ended = run(
+        "--cases=train_step",
+        "--discriminator_every=1",
+        *TINY,
+        f"--peer={peer}",
+        f"--peer_python={sys.executable}",
+        f"--output={tmp_path / 'benchmark.json'}",
+    )
+    assert ended.returncode == 1
+    assert "no such network" in ended.stderr and "Traceback" not in ended.stderr
