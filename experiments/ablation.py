@@ -17,8 +17,10 @@ an experiment leaves out stays out, and an experiment of one phase gives all pas
 --pretrain_epochs and --epochs together, to its own phase.
 """
 
+import concurrent.futures
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -126,13 +128,19 @@ def train_in_process(command: Sequence[str]) -> int:
             signal.signal(number, handler)
 
 
-def check(runs: Mapping[str, flags.FlagValues]) -> None:
+def check(commands: Mapping[str, Sequence[str]]) -> None:
     """Finds what would stop one of the runs after the first hours of the others.
+
+    Args:
+        commands: their arguments by name, as `arguments` gives them.
 
     Raises:
         UserError: one of them cannot be trained (see `train.open_run`), weights cannot be had, or
             they are not to be validated on the same pictures.
     """
+    runs = {name: run_flags.parse(command) for name, command in commands.items()}
+    for run in runs.values():
+        run_flags.resolve(run)
     first, *_ = runs.values()
     for name, run in runs.items():
         for flag in _PICTURES:
@@ -213,10 +221,10 @@ def main(argv: Sequence[str]) -> int:
         if settings[name].present and name not in ("workdir", "flagfile")
     }
     commands = {name: arguments(name, given, settings.workdir) for name in names}
-    runs = {name: run_flags.parse(command) for name, command in commands.items()}
-    for run in runs.values():
-        run_flags.resolve(run)
-    check(runs)
+    # In a process of its own: this one would keep the memory of all networks while they train.
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        pool.submit(check, commands).result()
     for number, (name, command) in enumerate(commands.items(), 1):
         print(f"[{number}/{len(names)}] {name}: python -m koalagan.train {' '.join(command)}")
         if os.path.exists(f"{settings.workdir}/{name}/metrics.json"):

@@ -58,12 +58,14 @@ def _run(*command: str) -> tuple[float, int]:
     process = subprocess.Popen(
         [sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
+    pause = 0.01  # growing: some commands end at once, others take minutes
     while True:
         try:
-            _, told = process.communicate(timeout=0.2)
+            _, told = process.communicate(timeout=pause)
             break
         except subprocess.TimeoutExpired:
             peak = max(peak, memory_peak(str(process.pid)))
+            pause = min(1.5 * pause, 0.2)
     took = time.perf_counter() - start
     # absl ends --help with 1.
     if process.returncode != ("--help" in command):
