@@ -10,6 +10,9 @@ in `metrics`. A picture without colour is the first row of every table: a model 
 it has learned nothing.
 """
 
+from __future__ import annotations
+
+import functools
 import importlib.metadata
 import json
 import os
@@ -18,20 +21,25 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from absl import flags
+from etils import epy
 from PIL import Image
 
 import koalagan
-from koalagan import errors, files, lab, metrics, progress, saved_model, summaries
+from koalagan import errors, files, progress, saved_model
 from koalagan.data import flags as data_flags
 from koalagan.data import sources, store
 from koalagan.errors import UserError, one_line
 
+with epy.lazy_imports():
+    import keras
+    import tensorflow as tf
+
+    from koalagan import lab, metrics, summaries
+
 # From L, float32 [B, H, W, 1], to ab [B, H, W, 2].
-Predictor = Callable[[tf.Tensor], tf.Tensor]
+Predictor = Callable[["tf.Tensor"], "tf.Tensor"]
 
 _SSIM_WINDOW = 11
 # The parts of a model that start from published weights, or else from nothing.
@@ -210,7 +218,10 @@ def _grey(L: tf.Tensor) -> tf.Tensor:
     return tf.repeat(tf.zeros_like(L), 2, axis=-1)
 
 
-_measure_batch = tf.function(metrics.measure, reduce_retracing=True)
+@functools.cache
+def _measure_batch() -> Callable[..., dict[str, tf.Tensor]]:
+    """`metrics.measure` as a graph, one for all models."""
+    return tf.function(metrics.measure, reduce_retracing=True)
 
 
 def _measure(
@@ -221,7 +232,7 @@ def _measure(
         for start in range(0, len(pictures), batch_size):
             truth = tf.constant(pictures[start : start + batch_size])
             L, ab = lab.rgb_to_lab(truth)
-            batch = _measure_batch(truth, L, ab, _predict(name, predict, L))
+            batch = _measure_batch()(truth, L, ab, _predict(name, predict, L))
             measured.append({metric: values.numpy() for metric, values in batch.items()})
             bar.update(len(truth))
     return measured

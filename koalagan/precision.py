@@ -1,12 +1,17 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """What `--mixed_precision` means on the machine at hand."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import keras
-import tensorflow as tf
+from etils import epy
+
+with epy.lazy_imports():
+    import keras
+    import tensorflow as tf
 
 CHOICES = ("auto", "float32", "float16", "bfloat16")
 

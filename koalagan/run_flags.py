@@ -4,6 +4,8 @@
 They are absl `FlagValues`; `workdir` keeps them in the run's folder.
 """
 
+from __future__ import annotations
+
 import inspect
 import math
 import os
@@ -11,13 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 from absl import flags
+from etils import epy
 
 from koalagan import precision
 from koalagan.data.flags import define_data_flags
 from koalagan.errors import UserError, one_line
-from koalagan.models import BACKBONES, FROZEN, GENERATORS, resnet18_unet
+from koalagan.models import BACKBONES, FROZEN, GENERATORS
+
+with epy.lazy_imports():
+    import keras
 
 # Weights that are no path, even where a folder bears the name.
 _WEIGHTS_BY_NAME = ("imagenet", "pascalvoc", "random", "none")
@@ -80,12 +85,8 @@ def define_run_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         False,
         "unet, inception_fusion: drop out when colouring too, so that each time differs.",
     )
-    choice("upsampling", resnet18_unet.UPSAMPLINGS, "resnet18_unet: how its decoder goes up.")
-    choice(
-        "output_activation",
-        resnet18_unet.OUTPUT_ACTIVATIONS,
-        "resnet18_unet: its last function.",
-    )
+    choice("upsampling", ["subpixel", "transposed"], "resnet18_unet: how its decoder goes up.")
+    choice("output_activation", ["tanh", "sigmoid"], "resnet18_unet: its last function.")
     switch("conditional_discriminator", True, "The discriminator sees L beside the colours.")
     count("pretrain_epochs", 20, 0, "Passes of L1 pretraining of the generator alone.")
     positive("pretrain_learning_rate", 1e-4, "Adam's learning rate in pretraining.")

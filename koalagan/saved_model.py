@@ -1,14 +1,19 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """Loading what `koalagan.export` writes, for the commands that use it."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
+from etils import epy
 
 from koalagan.errors import UserError, one_line
+
+with epy.lazy_imports():
+    import tensorflow as tf
 
 
 def facts(path: str) -> dict[str, Any]:

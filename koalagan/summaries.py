@@ -1,6 +1,7 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Pictures to look at while a model learns and when it is compared."""
+"""What a run tells while it learns: a progress line, TensorBoard; and grids of pictures."""
 
+import time
 from collections.abc import Mapping
 
 import keras
@@ -8,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
-from koalagan import lab
+from koalagan import lab, progress
 
 _GUTTER = 4
 
@@ -124,3 +125,62 @@ class TensorBoardLog(keras.callbacks.Callback):
             tf.summary.image("grey | predicted | true", grid[None], step)
         self._train.flush()
         self._validation.flush()
+
+
+class ProgressLine(keras.callbacks.Callback):
+    """One bar an epoch with losses, pictures/s and time left; one line at its end.
+
+    Args:
+        epochs: of the whole run, both phases.
+        batch_size: pictures in a step.
+        steps: steps in an epoch.
+    """
+
+    def __init__(self, epochs: int, batch_size: int, steps: int):
+        super().__init__()
+        self._epochs = epochs
+        self._batch_size = batch_size
+        self._steps = steps
+        self._bar = None
+
+    def close(self) -> None:
+        """Ends the bar of an epoch that is not going to end."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        done = int(self.model.step) % self._steps
+        self._trained, self._started = 0, time.monotonic()
+        self._name = f"epoch {epoch + 1}/{self._epochs}"
+        self._bar = progress.bar(
+            self._name, self._steps * self._batch_size, initial=done * self._batch_size
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._bar.set_postfix_str(
+            " ".join(f"{name} {float(value):.3g}" for name, value in logs.items()), refresh=False
+        )
+        self._bar.update(self._batch_size)
+        self._trained += self._batch_size
+
+    def on_test_begin(self, logs=None):
+        # Validation is not training: its time must not enter the rate.
+        self._rate = self._trained / (time.monotonic() - self._started)
+        self._bar.close()
+
+    def on_epoch_end(self, epoch, logs=None):
+        phase = "adversarial" if self.model.adversarial else "pretraining"
+        shown = {name: float(value) for name, value in logs.items()}
+        validation = {name[4:]: value for name, value in shown.items() if name.startswith("val_")}
+        training = {name: value for name, value in shown.items() if not name.startswith("val_")}
+        print(
+            f"{self._name} {phase}: "
+            + " ".join(f"{name} {value:.4g}" for name, value in training.items())
+            + f" | validation: loss_G_L1 {validation['loss_G_L1']:.4g}"
+            + "".join(
+                f" {name} {validation[name]:.4g}"
+                for name in ("psnr", "psnr_pooled", "ssim", "colorfulness")
+            )
+            + f" | {self._rate:.1f} pictures/s",
+            flush=True,
+        )

@@ -5,98 +5,41 @@ Prepares the pictures (once), pretrains the generator, trains it against the dis
 a SavedModel and evaluates it. The same command continues a run that was stopped.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Sequence
 
-import keras
-import tensorflow as tf
 from absl import flags
+from etils import epy
 
-from koalagan import (
-    checkpoint,
-    evaluate,
-    export,
-    precision,
-    progress,
-    run_flags,
-    summaries,
-    workdir,
-)
+from koalagan import evaluate, export, precision, run_flags, workdir
 from koalagan.data import flags as data_flags
-from koalagan.data import pipeline, sources, store
+from koalagan.data import sources, store
 from koalagan.errors import UserError, run
-from koalagan.gan import ColorizationGAN
-from koalagan.models import BACKBONES, patchgan
+from koalagan.models import BACKBONES
+
+# What asks for TensorFlow is imported when it is used: flags and mistakes in them need not wait.
+with epy.lazy_imports():
+    import keras
+    import tensorflow as tf
+
+    from koalagan import checkpoint, gan, summaries
+    from koalagan.data import pipeline
+    from koalagan.models import patchgan
 
 GRID_PICTURES = 8
 
 
-class ProgressLine(keras.callbacks.Callback):
-    """One bar an epoch with losses, pictures/s and time left; one line at its end.
-
-    Args:
-        epochs: of the whole run, both phases.
-        batch_size: pictures in a step.
-        steps: steps in an epoch.
-    """
-
-    def __init__(self, epochs: int, batch_size: int, steps: int):
-        super().__init__()
-        self._epochs = epochs
-        self._batch_size = batch_size
-        self._steps = steps
-        self._bar = None
-
-    def close(self) -> None:
-        """Ends the bar of an epoch that is not going to end."""
-        if self._bar is not None:
-            self._bar.close()
-
-    def on_epoch_begin(self, epoch, logs=None):
-        done = int(self.model.step) % self._steps
-        self._trained, self._started = 0, time.monotonic()
-        self._name = f"epoch {epoch + 1}/{self._epochs}"
-        self._bar = progress.bar(
-            self._name, self._steps * self._batch_size, initial=done * self._batch_size
-        )
-
-    def on_train_batch_end(self, batch, logs=None):
-        self._bar.set_postfix_str(
-            " ".join(f"{name} {float(value):.3g}" for name, value in logs.items()), refresh=False
-        )
-        self._bar.update(self._batch_size)
-        self._trained += self._batch_size
-
-    def on_test_begin(self, logs=None):
-        # Validation is not training: its time must not enter the rate.
-        self._rate = self._trained / (time.monotonic() - self._started)
-        self._bar.close()
-
-    def on_epoch_end(self, epoch, logs=None):
-        phase = "adversarial" if self.model.adversarial else "pretraining"
-        shown = {name: float(value) for name, value in logs.items()}
-        validation = {name[4:]: value for name, value in shown.items() if name.startswith("val_")}
-        training = {name: value for name, value in shown.items() if not name.startswith("val_")}
-        print(
-            f"{self._name} {phase}: "
-            + " ".join(f"{name} {value:.4g}" for name, value in training.items())
-            + f" | validation: loss_G_L1 {validation['loss_G_L1']:.4g}"
-            + "".join(
-                f" {name} {validation[name]:.4g}"
-                for name in ("psnr", "psnr_pooled", "ssim", "colorfulness")
-            )
-            + f" | {self._rate:.1f} pictures/s",
-            flush=True,
-        )
-
-
-def _open(settings: flags.FlagValues, split: str) -> sources.Source:
+def open_split(settings: flags.FlagValues, split: str) -> sources.Source:
+    """The pictures of a split, of the data that the run's flags name."""
     return sources.open_source(
         settings.dataset, split, data_dir=settings.data_dir, download=settings.download
     )
 
 
-def _check_batch(settings: flags.FlagValues, pictures: int) -> None:
+def check_batch(settings: flags.FlagValues, pictures: int) -> None:
+    """Raises UserError where the training pictures do not fill a batch."""
     if settings.batch_size > pictures:
         raise UserError(
             f"--batch_size={settings.batch_size} is larger than the {pictures} pictures of "
@@ -104,7 +47,8 @@ def _check_batch(settings: flags.FlagValues, pictures: int) -> None:
         )
 
 
-def _prepare(settings: flags.FlagValues, source: sources.Source) -> store.Store:
+def prepare(settings: flags.FlagValues, source: sources.Source) -> store.Store:
+    """The store of a split, with what the run's frozen networks say; made where it is not there."""
     return store.prepare(
         source,
         store_dir=settings.store_dir,
@@ -123,7 +67,7 @@ def _grid_batch(pictures: store.Store) -> dict:
 
 
 def _fit(
-    gan: ColorizationGAN,
+    model: gan.ColorizationGAN,
     training: store.Store,
     validation: store.Store,
     settings: flags.FlagValues,
@@ -134,14 +78,14 @@ def _fit(
     """Trains the compiled phase from the current step to the end of `last_epoch` (from 1)."""
     steps = pipeline.steps_per_epoch(len(training), settings.batch_size)
     validation_batches = pipeline.evaluation_batches(validation, batch_size=settings.batch_size)
-    while int(gan.step) < last_epoch * steps:
-        epoch, done = divmod(int(gan.step), steps)
-        gan.fit(
+    while int(model.step) < last_epoch * steps:
+        epoch, done = divmod(int(model.step), steps)
+        model.fit(
             pipeline.training_batches(
                 training,
                 batch_size=settings.batch_size,
                 seed=settings.seed,
-                first_step=int(gan.step),
+                first_step=int(model.step),
             ),
             steps_per_epoch=steps - done,
             initial_epoch=epoch,
@@ -154,8 +98,9 @@ def _fit(
         )
 
 
-def _build(settings: flags.FlagValues) -> ColorizationGAN:
-    return ColorizationGAN(
+def build(settings: flags.FlagValues) -> gan.ColorizationGAN:
+    """The networks and optimizers that resolved flags describe, untrained."""
+    return gan.ColorizationGAN(
         run_flags.build_generator(settings, settings.image_size),
         patchgan.build(settings.image_size, conditional=settings.conditional_discriminator),
         pretrain_learning_rate=settings.pretrain_learning_rate,
@@ -165,7 +110,7 @@ def _build(settings: flags.FlagValues) -> ColorizationGAN:
 
 
 def _train(
-    gan: ColorizationGAN,
+    model: gan.ColorizationGAN,
     run_checkpoint: checkpoint.RunCheckpoint,
     settings: flags.FlagValues,
     training: store.Store,
@@ -175,13 +120,13 @@ def _train(
     steps = pipeline.steps_per_epoch(len(training), settings.batch_size)
     epochs = settings.pretrain_epochs + settings.epochs
     saver = checkpoint.Saver(run_checkpoint)
-    line = ProgressLine(epochs, settings.batch_size, steps)
+    line = summaries.ProgressLine(epochs, settings.batch_size, steps)
     log = summaries.TensorBoardLog(f"{settings.workdir}/tensorboard", _grid_batch(validation))
     callbacks = [log, line, saver]
     try:
         with saver:
             for adversarial, last_epoch in ((False, settings.pretrain_epochs), (True, epochs)):
-                gan.compile(
+                model.compile(
                     adversarial=adversarial,
                     pixel_loss=settings.pixel_loss,
                     l1_weight=settings.l1_weight,
@@ -189,13 +134,18 @@ def _train(
                     discriminator_every=settings.discriminator_every,
                 )
                 _fit(
-                    gan, training, validation, settings, last_epoch=last_epoch, callbacks=callbacks
+                    model,
+                    training,
+                    validation,
+                    settings,
+                    last_epoch=last_epoch,
+                    callbacks=callbacks,
                 )
     except checkpoint.Stopped:
         line.close()
         log.write_losses()
         print(
-            f"stopped by {saver.stopped_by.name} after step {int(gan.step)}, saved as "
+            f"stopped by {saver.stopped_by.name} after step {int(model.step)}, saved as "
             f"{run_checkpoint.save()}: the same command continues."
         )
         return 128 + saver.stopped_by
@@ -204,7 +154,7 @@ def _train(
 
 def open_run(
     settings: flags.FlagValues,
-) -> tuple[ColorizationGAN, checkpoint.RunCheckpoint, sources.Source, sources.Source]:
+) -> tuple[gan.ColorizationGAN, checkpoint.RunCheckpoint, sources.Source, sources.Source]:
     """The run as it stands: its networks with their weights, its checkpoints, its two splits.
 
     Whatever is impossible is said here, before any long work.
@@ -218,17 +168,17 @@ def open_run(
     """
     workdir.check(settings)
     with precision.policy(settings.mixed_precision):
-        gan = _build(settings)
-    run_checkpoint = checkpoint.RunCheckpoint(gan, settings.workdir)
+        model = build(settings)
+    run_checkpoint = checkpoint.RunCheckpoint(model, settings.workdir)
     if not run_checkpoint.restore():
         if settings.init_from:
-            checkpoint.restore_generator(gan.generator, settings.init_from)
+            checkpoint.restore_generator(model.generator, settings.init_from)
         elif settings.generator in BACKBONES:
-            BACKBONES[settings.generator].load_backbone(gan.generator, settings.backbone_weights)
-    training_source = _open(settings, settings.train_split)
-    validation_source = _open(settings, settings.eval_split)
-    _check_batch(settings, training_source.count)
-    return gan, run_checkpoint, training_source, validation_source
+            BACKBONES[settings.generator].load_backbone(model.generator, settings.backbone_weights)
+    training_source = open_split(settings, settings.train_split)
+    validation_source = open_split(settings, settings.eval_split)
+    check_batch(settings, training_source.count)
+    return model, run_checkpoint, training_source, validation_source
 
 
 def train(settings: flags.FlagValues) -> int:
@@ -245,14 +195,14 @@ def train(settings: flags.FlagValues) -> int:
     keras.utils.set_random_seed(settings.seed)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
-    gan, run_checkpoint, training_source, validation_source = open_run(settings)
-    if int(gan.step):
-        print(f"continuing {settings.workdir} at step {int(gan.step)}")
+    model, run_checkpoint, training_source, validation_source = open_run(settings)
+    if int(model.step):
+        print(f"continuing {settings.workdir} at step {int(model.step)}")
     workdir.make(settings.workdir)
     print(f"prepared pictures are kept in {settings.store_dir} (--store_dir)")
-    training = _prepare(settings, training_source)
-    _check_batch(settings, len(training))  # some may have been skipped
-    validation = _prepare(settings, validation_source)
+    training = prepare(settings, training_source)
+    check_batch(settings, len(training))  # some may have been skipped
+    validation = prepare(settings, validation_source)
     workdir.compare_data(
         settings.workdir,
         {
@@ -268,7 +218,7 @@ def train(settings: flags.FlagValues) -> int:
         f"    tensorboard --logdir={settings.workdir}/tensorboard",
         flush=True,
     )
-    status = _train(gan, run_checkpoint, settings, training, validation)
+    status = _train(model, run_checkpoint, settings, training, validation)
     if status:
         return status
     saved_model = f"{settings.workdir}/export"

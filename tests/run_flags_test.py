@@ -6,6 +6,7 @@ import pytest
 
 from koalagan import run_flags
 from koalagan.errors import UserError
+from koalagan.models import resnet18_unet
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
@@ -33,6 +34,15 @@ def test_every_experiment_is_a_run(path, monkeypatch):
     for said in ("# Reproduces: ", "# Command: ", "# Cost: ", "# Expect: "):
         assert said in header
     assert f"--flagfile=experiments/{path.name}" in header and "@" not in header
+
+
+def test_choices_of_the_decoder_are_the_builders():
+    flag_values = settings()
+    for name, choices in (
+        ("upsampling", resnet18_unet.UPSAMPLINGS),
+        ("output_activation", resnet18_unet.OUTPUT_ACTIVATIONS),
+    ):
+        assert flag_values[name].parser.enum_values == list(choices)
 
 
 def test_resolve_makes_paths_absolute_and_names_the_dtype(tmp_path, monkeypatch):

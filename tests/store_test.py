@@ -21,6 +21,7 @@ import skimage.color
 import tensorflow as tf
 from pictures_test import encode, picture
 
+from koalagan import run_flags
 from koalagan.data import disk, features, pictures, sources, store
 from koalagan.errors import UserError
 from koalagan.models import embedding
@@ -716,13 +717,13 @@ def test_a_damaged_store_is_named(tmp_path, networks, name, damage):
 def test_the_default_place_is_in_the_users_cache_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert store.default_dir() == str(tmp_path / "cache" / "koalagan")
+    assert run_flags.parse([]).store_dir == str(tmp_path / "cache" / "koalagan")
     for set_to_nothing in (True, False):
         if set_to_nothing:
             monkeypatch.setenv("XDG_CACHE_HOME", "")
         else:
             monkeypatch.delenv("XDG_CACHE_HOME")
-        assert store.default_dir() == str(tmp_path / ".cache" / "koalagan")
+        assert run_flags.parse([]).store_dir == str(tmp_path / ".cache" / "koalagan")
 
 
 def test_a_store_dir_in_the_home_folder(tmp_path, monkeypatch):

@@ -157,7 +157,7 @@ def test_every_generator_is_trained_exported_and_measured(
     assert all(np.isfinite(rows[1][name]) for name in ("psnr_pooled", "ssim", "ciede2000"))
     settings = workdir.read_flags(str(run.workdir))
     assert settings.pixel_loss == options.get("pixel_loss", "l1")
-    built = train._build(settings)
+    built = train.build(settings)
     assert built.discriminator.input_shape[-1] == (2 if generator == "resnet18_unet" else 3)
 
     colorize = saved_model.load(str(run.workdir / "export"), "serving_default", "colorized")

@@ -6,16 +6,21 @@ model's size, in the store and in the export alike: bicubic, antialiased, stretc
 papers, rounded to uint8.
 """
 
+from __future__ import annotations
+
 import contextlib
 import io
 import threading
 import warnings
 
 import numpy as np
-import tensorflow as tf
+from etils import epy
 from PIL import Image, ImageOps
 
 from koalagan.errors import UserError, one_line
+
+with epy.lazy_imports():
+    import tensorflow as tf
 
 # Pillow would otherwise try every format it knows, PostScript through Ghostscript among them.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")

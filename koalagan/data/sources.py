@@ -7,6 +7,8 @@ orders its records by a hash and a folder is ordered by one, so a prefix of a sp
 random subset.
 """
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import difflib
@@ -19,12 +21,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-import tensorflow_datasets as tfds
 from absl import logging
-from tensorflow_datasets.core import naming, read_only_builder, registered
+from etils import epy
 
 from koalagan.errors import UserError, one_line
+
+with epy.lazy_imports():
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import naming, read_only_builder, registered
 
 PICTURE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 

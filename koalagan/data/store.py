@@ -53,12 +53,6 @@ class Store:
         return self.manifest["pictures"]
 
 
-def default_dir() -> str:
-    """koalagan's folder in the user's cache folder (XDG_CACHE_HOME, or ~/.cache)."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(cache, "koalagan")
-
-
 def prepare(
     source: sources.Source,
     *,

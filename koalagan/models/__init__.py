@@ -10,21 +10,40 @@
   `fingerprint(weights)`.
 """
 
-from koalagan.models import (
-    embedding,
-    inception_fusion,
-    koalarization,
-    resnet18_unet,
-    segmentation,
-    unet,
-)
+import importlib
+from collections.abc import Callable, Iterator, Mapping
 
-GENERATORS = {
-    "inception_fusion": inception_fusion.build,
-    "koalarization": koalarization.build,
-    "unet": unet.build,
-    "resnet18_unet": resnet18_unet.build,
-}
+from etils import epy
+
+# Imported when they are used: the names alone need no TensorFlow.
+with epy.lazy_imports():
+    from koalagan.models import embedding, resnet18_unet, segmentation
+
+
+class _Builders(Mapping):
+    """From a module's name to its `build`."""
+
+    def __init__(self, *modules: str):
+        self._modules = modules
+
+    def __getitem__(self, name: str) -> Callable:
+        if name not in self._modules:
+            raise KeyError(name)
+        return importlib.import_module(f"koalagan.models.{name}").build
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+
+GENERATORS = _Builders(
+    "inception_fusion",
+    "koalarization",
+    "unet",
+    "resnet18_unet",
+)
 
 BACKBONES = {"resnet18_unet": resnet18_unet}
 

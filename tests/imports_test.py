@@ -1,0 +1,27 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Importing: what a command needs to read its flags does not wait for TensorFlow."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import runpy
+import sys
+
+sys.argv = ["koalagan", "--help"]
+try:
+    runpy.run_module("koalagan.{name}", run_name="__main__")
+finally:
+    heavy = {{"tensorflow", "keras", "tensorflow_datasets", "matplotlib"}}
+    print("imported:", heavy & {{*sys.modules}}, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "export", "colorize"])
+def test_a_command_reads_its_flags_without_tensorflow(name):
+    command = [sys.executable, "-c", PROGRAM.format(name=name)]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert "--output_dir" in ended.stdout or "--generator" in ended.stdout
+    assert ended.stderr.splitlines()[-1] == "imported: set()"
