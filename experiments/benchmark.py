@@ -7,6 +7,7 @@
 
     pretrain_step  one step of L1 pretraining on a batch in memory
     train_step     one adversarial step, the discriminator's turns included
+    recipe         20 + 15 passes with frozen networks asked once, and in every step, from the parts
     train          `python -m koalagan.train` on a prepared store, with input, logs and checkpoints
     pipeline       the input pipeline alone, on all cores and on one
     prepare        filling a store: decode and resize, and each frozen network
@@ -17,9 +18,9 @@
 
 Each runs in a process of its own, after a warm-up. Rates are medians over --rounds, beside their
 lowest and highest; those of `train` are over its epochs; those of `colorize` and of the frozen
-networks in `prepare` were taken once. Memory is the most that the measured process had at once.
-Steps stand beside the matrix product's rate in the same dtype, measured between the rounds; their
-arithmetic is the networks' nominal one (see `roofline`).
+networks that fill a store were taken once. Memory is the most that the measured process had at
+once. Steps stand beside the matrix product's rate in the same dtype, measured between the rounds;
+their arithmetic is the networks' nominal one (see `roofline`).
 
 The JSON has each result as soon as it is there; stopped, the same command goes on.
 
@@ -41,34 +42,40 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import benchmark_cases
-import benchmark_commands
 import benchmark_report
 from absl import flags
+from etils import epy
 
 from koalagan import errors, precision
 from koalagan.data import flags as data_flags
 from koalagan.errors import UserError
 from koalagan.models import GENERATORS
 
+with epy.lazy_imports():
+    import benchmark_cases
+    import benchmark_commands
+    import benchmark_steps
+
+# Where the function is that measures a case: it bears the case's name.
 _CASES = {
-    "pretrain_step": benchmark_cases.pretrain_step,
-    "train_step": benchmark_cases.train_step,
-    "train": benchmark_commands.train,
-    "pipeline": benchmark_cases.pipeline,
-    "prepare": benchmark_cases.prepare,
-    "inference": benchmark_cases.inference,
-    "colorize": benchmark_commands.colorize,
-    "startup": benchmark_commands.startup,
-    "profile": benchmark_cases.profile,
+    "pretrain_step": benchmark_steps,
+    "train_step": benchmark_steps,
+    "recipe": benchmark_steps,
+    "train": benchmark_commands,
+    "pipeline": benchmark_cases,
+    "prepare": benchmark_cases,
+    "inference": benchmark_cases,
+    "colorize": benchmark_commands,
+    "startup": benchmark_commands,
+    "profile": benchmark_steps,
 }
 # What a case finds done, by a process that has ended: it must not count for time or memory.
 _SETUPS = {
-    "train": benchmark_cases.prepare_stores,
-    "startup": benchmark_cases.prepare_stores,
-    "pipeline": benchmark_cases.prepare_stores,
-    "inference": benchmark_cases.export_untrained,
-    "colorize": benchmark_cases.export_untrained,
+    "train": "prepare_stores",
+    "startup": "prepare_stores",
+    "pipeline": "prepare_stores",
+    "inference": "export_untrained",
+    "colorize": "export_untrained",
 }
 # What a case is measured for every combination of.
 _NETWORK = ("generator", "segmentation")
@@ -77,6 +84,7 @@ _VARIED = {
     "pretrain_step": (*_NETWORK, "mixed_precision"),
     "train_step": _STEP,
     "train": _STEP,
+    "recipe": _STEP,
     "profile": _STEP,
     "startup": _NETWORK,
     "pipeline": (*_NETWORK, "cores"),
@@ -118,8 +126,8 @@ def _in_a_process(work, *arguments) -> Any:
 
 def _measure(case: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: settings["cores"]])
-    results = _CASES[case](settings)
-    memory = {"peak_memory_gb": benchmark_commands.memory_peak() / 1e9}
+    results = getattr(_CASES[case], case)(settings)
+    memory = {"peak_memory_gb": benchmark_cases.memory_peak() / 1e9}
     varied = {name: settings[name] for name in _VARIED[case]}
     empty = {"pictures_per_second": None}
     return [{"case": case, **varied, **empty, **memory, **result} for result in results]
@@ -134,7 +142,7 @@ def _run_case(case: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         settings = {**settings, "folder": folder}
         if case in _SETUPS:
-            _in_a_process(_SETUPS[case], settings)
+            _in_a_process(getattr(benchmark_cases, _SETUPS[case]), settings)
         return _in_a_process(_measure, case, settings)
 
 

@@ -11,41 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark_cases import Settings, drawn, frozen_inputs
+from benchmark_cases import Settings, drawn, memory_peak, training_run
 from PIL import Image
 
 from koalagan.errors import UserError, one_line
-from koalagan.models import FROZEN
 
-# The settings that are flags of `koalagan.train`.
-_PASSED_ON = (
-    "dataset",
-    "data_dir",
-    "train_split",
-    "eval_split",
-    "store_dir",
-    "image_size",
-    "resize",
-    "on_bad_picture",
-    "generator",
-    "batch_size",
-    "mixed_precision",
-    "discriminator_every",
-)
 _EPOCHS = 5
 _PHOTOGRAPHS = 100
 _TIMED_TRAIN = str(Path(__file__).with_name("timed_train.py"))
-
-
-def memory_peak(pid: str = "self") -> int:
-    """The most memory that a running process has had at once, in bytes; 0 once it has ended."""
-    # Not getrusage, which counts what the process that started it had then.
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    sizes = [line.split() for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(sizes[0][1]) * 1024 if sizes else 0
 
 
 def _run(*command: str) -> tuple[float, int]:
@@ -81,21 +54,11 @@ def _memory(peak: int) -> dict[str, float]:
 def _timed_run(settings: Settings, epochs: int) -> tuple[list[tuple[str, float]], int]:
     """Trains on prepared pictures; what happened when, the command's start first, and its memory's
     peak."""
-    frozen = frozen_inputs(settings)
-    weights = [f"--{name}_weights={'random' if name in frozen else 'none'}" for name in FROZEN]
-    if settings["generator"] == "resnet18_unet":
-        weights.append("--backbone_weights=random")
+    run = training_run(settings)
+    run.pretrain_epochs, run.epochs = 0, epochs
     notes = Path(f"{settings['folder']}/notes")
     started = time.time()
-    _, peak = _run(
-        _TIMED_TRAIN,
-        str(notes),
-        f"--workdir={settings['folder']}/run",
-        "--pretrain_epochs=0",
-        f"--epochs={epochs}",
-        *weights,
-        *(f"--{name}={settings[name]}" for name in _PASSED_ON if settings[name] is not None),
-    )
+    _, peak = _run(_TIMED_TRAIN, str(notes), *run.flags_into_string().splitlines())
     events = [tuple(json.loads(line)) for line in notes.read_text().splitlines()]
     return [("command", started), *events], peak
 

@@ -11,10 +11,10 @@ import time
 
 from absl import flags
 
-from koalagan import errors, run_flags, train
+from koalagan import errors, run_flags, summaries, train
 
 
-class _NotingLine(train.ProgressLine):
+class _NotingLine(summaries.ProgressLine):
     """Train's own progress line, which every epoch and step passes."""
 
     notes = ""
@@ -41,6 +41,6 @@ class _NotingLine(train.ProgressLine):
 
 if __name__ == "__main__":
     _NotingLine.notes = sys.argv.pop(1)
-    train.ProgressLine = _NotingLine
+    summaries.ProgressLine = _NotingLine
     run_flags.define_run_flags()
     errors.run(lambda _: train.train(flags.FLAGS))

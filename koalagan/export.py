@@ -15,21 +15,28 @@ The networks see what they saw in training: L of the picture resized as uint8 (`
 orientation is not applied, TensorFlow cannot read it.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
-import tensorflow as tf
 from absl import flags
+from etils import epy
 
 import koalagan
-from koalagan import checkpoint, errors, lab, precision, run_flags, saved_model, workdir
+from koalagan import errors, precision, run_flags, saved_model, workdir
 from koalagan.data.pictures import resize
 from koalagan.errors import UserError, one_line
 from koalagan.models import FROZEN
+
+with epy.lazy_imports():
+    import keras
+    import tensorflow as tf
+
+    from koalagan import checkpoint, lab
 
 # Flags of the run that the SavedModel's metadata repeats.
 _DESCRIBED = (
@@ -157,6 +164,20 @@ def export_run(run: str, output_dir: str, *, dropout_at_inference: bool = False)
                 f"the weights that --{name}={settings[name].value} names are not those that {run} "
                 "was trained with: bring them back."
             )
+    export_generator(generator, settings, output_dir)
+
+
+def export_generator(generator: keras.Model, settings: flags.FlagValues, output_dir: str) -> None:
+    """Exports a generator with the frozen networks that a run's flags name.
+
+    Args:
+        generator: of these flags, in float32, for any height and width.
+        settings: resolved (see `run_flags.resolve`).
+        output_dir: the folder to write.
+
+    Raises:
+        UserError: a frozen network's weights cannot be had, or `output_dir` cannot be written.
+    """
     frozen = {}
     for name, network in FROZEN.items():
         weights = settings[f"{name}_weights"].value

@@ -10,13 +10,14 @@ from pathlib import Path
 import benchmark
 import benchmark_cases
 import benchmark_commands
+import benchmark_steps
 import keras
 import pytest
 import roofline
 from pictures_test import encode, picture
 
 from koalagan.gan import ColorizationGAN
-from koalagan.models import inception_fusion, patchgan
+from koalagan.models import embedding, inception_fusion, patchgan
 
 ROOT = Path(__file__).parent.parent
 
@@ -96,7 +97,7 @@ TINY = ["--image_size=32", "--batch_size=2", "--rounds=1", "--mixed_precision=fl
 def test_every_combination_is_measured_and_not_again(run, peer, photographs, tmp_path):
     output = tmp_path / "benchmark.json"
     command = [
-        "--cases=train_step,pipeline",
+        "--cases=prepare,train_step",
         "--discriminator_every=2,3",
         *TINY,
         *photographs,
@@ -106,75 +107,116 @@ def test_every_combination_is_measured_and_not_again(run, peer, photographs, tmp
         f"--output={output}",
     ]
     ended = run(*command)
-    assert ended.returncode == 0, ended.stderr
+    # What cannot be measured is said, and the rest is measured.
+    assert ended.returncode == 1, ended.stderr
+    assert "prepare : train has 6 pictures: name at least 16" in ended.stderr
     report = json.loads(output.read_text())
-    cores = report["machine"]["cores"]
-    assert report["finished"] and report["versions"]["tensorflow"]
+    assert not report["finished"] and report["versions"]["tensorflow"]
     assert report["settings"]["train_split"] == "train"
     results = report["results"]
+    assert [result["case"] for result in results] == ["train_step"] * 2
+    assert [result["discriminator_every"] for result in results] == [2, 3]
     for result in results:
         slowest, fastest = result["spread"]
         assert 0 < slowest <= result["pictures_per_second"] <= fastest
         assert 0.1 < result["peak_memory_gb"] < 10
         assert (result["batch_size"], result["image_size"]) == (2, 32)
-    steps = [result for result in results if result["case"] == "train_step"]
-    assert [step["discriminator_every"] for step in steps] == [2, 3]
-    for step in steps:
         # The rate, the arithmetic and the share say the same.
-        achieved = step["gflop_per_picture"] * step["pictures_per_second"]
-        assert step["gflop_per_second"] == pytest.approx(achieved)
-        share = step["gflop_per_second"] / step["matrix_peak_gflop_per_second"]
-        assert step["share_of_peak"] == pytest.approx(share)
-        assert step["peer_pictures_per_second"] == 2.5
-        assert step["ratio_to_peer"] == pytest.approx(step["pictures_per_second"] / 2.5)
+        achieved = result["gflop_per_picture"] * result["pictures_per_second"]
+        assert result["gflop_per_second"] == pytest.approx(achieved)
+        share = result["gflop_per_second"] / result["matrix_peak_gflop_per_second"]
+        assert result["share_of_peak"] == pytest.approx(share)
+        assert result["peer_pictures_per_second"] == 2.5
+        assert result["ratio_to_peer"] == pytest.approx(result["pictures_per_second"] / 2.5)
+    cores = report["machine"]["cores"]
     asked = (tmp_path / "asked").read_text().splitlines()
     assert asked == [
         f"--batch=2 --size=32 --dtype=float32 --discriminator_every={every} --threads={cores}"
         for every in (2, 3)
     ]
-    pipelines = [result for result in results if result["case"] == "pipeline"]
-    assert [result["cores"] for result in pipelines] == sorted({1, cores})
     assert "| inception_fusion | False | float32 | 2 |" in ended.stdout
 
     # Stopped before the last result, it measures that one alone.
     report["results"].pop()
-    output.write_text(json.dumps(report | {"finished": False}))
-    again = run(*command)
+    output.write_text(json.dumps(report))
+    again = run(*command[1:], "--cases=train_step")
     assert again.returncode == 0, again.stderr
-    assert (tmp_path / "asked").read_text().splitlines() == asked
-    kept = json.loads(output.read_text())["results"]
-    assert kept[:-1] == report["results"] and kept[-1]["cores"] == cores
+    assert (tmp_path / "asked").read_text().splitlines() == [*asked, asked[-1]]
+    ended = json.loads(output.read_text())
+    assert ended["finished"]
+    assert ended["results"][0] == results[0]
+    assert ended["results"][1]["discriminator_every"] == 3
+
+
+@pytest.fixture
+def settings(photographs, tmp_path):
+    """The benchmark's settings for the photographs, as a case gets them."""
+    given = dict(flag.removeprefix("--").split("=", 1) for flag in photographs)
+    return {
+        **given,
+        "generator": "resnet18_unet",
+        "segmentation": False,
+        "mixed_precision": "float32",
+        "discriminator_every": 1,
+        "image_size": 32,
+        "batch_size": 2,
+        "rounds": 1,
+        "folder": str(tmp_path),
+    }
 
 
 @pytest.mark.slow
-def test_the_command_lines_are_measured_as_users_run_them(run, photographs, tmp_path):
-    output = tmp_path / "benchmark.json"
-    ended = run(
-        "--cases=train,startup,colorize,prepare",
-        "--generator=resnet18_unet",
-        "--discriminator_every=1",
-        *TINY,
-        *photographs,
-        f"--output={output}",
-    )
-    # What cannot be measured is said, and the rest is measured.
-    assert ended.returncode == 1
-    assert "prepare : train has 6 pictures: name at least 16" in ended.stderr
-    report = json.loads(output.read_text())
-    assert not report["finished"]
-    by_case = {}
-    for result in report["results"]:
-        by_case.setdefault(result["case"], []).append(result)
-    assert list(by_case) == ["train", "startup", "colorize"]
-    (train,) = by_case["train"]
+def test_training_and_its_input_are_measured(settings):
+    benchmark_cases.prepare_stores(settings)
+    (pipeline,) = benchmark_cases.pipeline(settings)
+    assert pipeline["pictures_per_second"] > 0
+    (train,) = benchmark_commands.train(settings)
     assert train["steps_per_epoch"] == 3
-    startup = {result["what"]: result["seconds"] for result in by_case["startup"]}
-    assert startup["import koalagan"] < startup["train --help"]
-    assert startup["train --help"] < startup["train, prepared, to the end of its first step"]
-    (colorize,) = by_case["colorize"]
+    slowest, fastest = train["spread"]
+    assert 0 < slowest <= train["pictures_per_second"] <= fastest
+    assert 0.1 < train["peak_memory_gb"] < 10
+
+
+@pytest.mark.slow
+def test_starting_is_measured(settings):
+    benchmark_cases.prepare_stores(settings)
+    startup = {result["what"]: result for result in benchmark_commands.startup(settings)}
+    took = {what: result["seconds"] for what, result in startup.items()}
+    assert took["import koalagan"] < took["train, prepared, to the end of its first step"]
+    assert took["train --help"] < took["train, prepared, to the end of its first step"]
+    assert min(result["peak_memory_gb"] for result in startup.values()) > 0.005
+
+
+@pytest.mark.slow
+def test_colouring_a_folder_is_measured(settings):
+    benchmark_cases.export_untrained(settings)
+    (colorize,) = benchmark_commands.colorize(settings)
     # A hundred photographs, and all that they take, in the time that was measured.
     assert colorize["pictures_per_second"] > 1
-    assert min(result["peak_memory_gb"] for result in report["results"]) > 0.005
+    assert 0.1 < colorize["peak_memory_gb"] < 10
+
+
+def test_the_recipe_is_the_sum_of_its_parts(settings, monkeypatch):
+    def build():
+        lightness = keras.Input((None, None, 1))
+        mean = keras.layers.GlobalAveragePooling2D()(lightness)
+        return keras.Model(lightness, keras.layers.Dense(1001)(mean))
+
+    monkeypatch.setattr(embedding, "build", build)
+    monkeypatch.setattr(embedding, "load_weights", lambda model, weights: None)
+    monkeypatch.setattr(roofline, "matrix_peak", lambda dtype: 1.0)
+    monkeypatch.setattr(benchmark_cases, "_ENOUGH_PICTURES", 6)
+    results = benchmark_steps.recipe({**settings, "generator": "koalarization"})
+    found = {result["what"]: result for result in results}
+    rate = {what: result.get("pictures_per_second") for what, result in found.items()}
+    prepared = 1 / rate["decode, resize"] + 1 / rate["embedding, mirror images too"]
+    passes = 20 / rate["L1 step, prepared"] + 15 / rate["GAN step, prepared"]
+    whole = found["20 + 15 passes, prepared"]
+    assert whole["seconds_per_picture"] == pytest.approx(prepared + passes)
+    other = found["20 + 15 passes, frozen networks in it"]
+    assert other["times_faster"] == 1
+    ratio = other["seconds_per_picture"] / whole["seconds_per_picture"]
+    assert whole["times_faster"] == pytest.approx(ratio)
 
 
 def test_an_epochs_rate_counts_all_but_validation():
@@ -202,27 +244,20 @@ def test_the_profile_counts_operations_once():
         for number, event in enumerate(events, 1):
             plane.event_metadata[number].name = event
             line.events.add(metadata_id=number, duration_ps=number)
-    times = benchmark_cases.operation_times([space.SerializeToString()])
+    times = benchmark_steps.operation_times([space.SerializeToString()])
     assert times == {"Conv2D": 1 + 2, "AddV2": 3}
 
 
-def test_signatures_are_measured_at_the_sizes_they_take(tmp_path):
-    settings = {
-        "generator": "resnet18_unet",
-        "segmentation": False,
-        "image_size": 32,
-        "rounds": 1,
-        "folder": str(tmp_path),
-        "picture": "640x480",
-    }
+def test_signatures_are_measured_at_the_sizes_they_take(settings):
     benchmark_cases.export_untrained(settings)
-    results = benchmark_cases.inference(settings)
+    results = benchmark_cases.inference({**settings, "picture": "640x480"})
     assert [(result["signature"], result["batch_size"]) for result in results] == [
         (signature, batch)
-        for signature in ("predict_ab", "serving_default", "colorize_bytes")
         for batch in (1, 16)
+        for signature in ("predict_ab", "serving_default", "colorize_bytes")
     ]
     assert all(result["pictures_per_second"] > 0 for result in results)
+    assert all(0.1 < result["peak_memory_gb"] < 10 for result in results)
 
 
 def test_the_peer_stands_beside_the_same_work_only():

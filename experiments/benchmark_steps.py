@@ -1,0 +1,196 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""The cases of `benchmark.py` that train on a batch in memory; see `benchmark_cases`."""
+
+import collections
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import roofline
+import tensorflow as tf
+from benchmark_cases import Settings, frozen_rate, prepared_pictures, seconds, summary, training_run
+
+from koalagan import models, precision, train
+from koalagan.gan import ColorizationGAN
+
+_WARM_UP = 3
+# The Inception-GAN paper's passes: L1, GAN.
+_PASSES = (20, 15)
+
+
+def pretrain_step(settings: Settings) -> list[dict[str, Any]]:
+    """One step of L1 pretraining."""
+    return [_step(settings, adversarial=False)]
+
+
+def train_step(settings: Settings) -> list[dict[str, Any]]:
+    """One adversarial step: whole cycles of one step with and the others without D's turn."""
+    return [_step(settings, adversarial=True)]
+
+
+def _step(settings: Settings, adversarial: bool, frozen: bool = False) -> dict[str, Any]:
+    gan, cycle = _cycle(settings, adversarial, frozen)
+    batch_size, dtype = settings["batch_size"], settings["mixed_precision"]
+    every = settings["discriminator_every"] if adversarial else 1
+    for _ in range(_WARM_UP):
+        cycle()
+    times, peaks = [], []
+    for _ in range(settings["rounds"]):
+        peaks.append(roofline.matrix_peak(dtype))
+        times.append(seconds(cycle) / every)
+    shown = {"batch_size": batch_size, "image_size": settings["image_size"]}
+    rates = summary(batch_size, times)
+    if frozen:
+        return {**shown, **rates}
+    gflop = roofline.step_gflop(gan, every if adversarial else None)
+    achieved = gflop * rates["pictures_per_second"]
+    peak = float(np.median(peaks))
+    return {
+        **shown,
+        **rates,
+        "gflop_per_picture": gflop,
+        "gflop_per_second": achieved,
+        "matrix_peak_gflop_per_second": peak,
+        "share_of_peak": achieved / peak,
+    }
+
+
+def _cycle(
+    settings: Settings, adversarial: bool, frozen: bool = False
+) -> tuple[ColorizationGAN, Callable[[], Any]]:
+    """The model, and a function that trains it from one turn of the discriminator to the next."""
+    keras.utils.set_random_seed(0)
+    run = training_run(settings)
+    with precision.policy(run.mixed_precision):
+        gan = train.build(run)
+    given = _frozen_inputs(gan)
+    if frozen:
+        gan.train_step = _asking_first(gan)
+        given = []
+    every = run.discriminator_every
+    gan.compile(adversarial=adversarial, discriminator_every=every)
+    gan.make_train_function()
+    # Batches of unknown size, as the input pipeline has them: the same graph as in training.
+    batches = iter(
+        tf.data.Dataset.from_tensor_slices(_random_batch(given, run.batch_size, run.image_size))
+        .batch(run.batch_size)
+        .cache()
+        .repeat()
+        .prefetch(2)
+    )
+
+    def cycle():
+        for _ in range(every if adversarial else 1):
+            losses = gan.train_function(batches)
+        float(losses["loss_G"])  # waits for a device that works by itself
+
+    return gan, cycle
+
+
+def _asking_first(gan: ColorizationGAN) -> Callable:
+    """The model's step with its frozen networks in it, as in the papers' code."""
+    networks = {name: models.FROZEN[name].build() for name in _frozen_inputs(gan)}
+    step = gan.train_step
+
+    def train_step(batch):
+        answers = {name: model(batch["L"], training=False) for name, model in networks.items()}
+        return step({**batch, **answers})
+
+    return train_step
+
+
+def _frozen_inputs(gan: ColorizationGAN) -> list[str]:
+    return [name for name in models.FROZEN if name in gan.generator.input]
+
+
+def _random_batch(frozen: list[str], count: int, size: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    batch = {
+        "L": rng.uniform(-1, 1, (count, size, size, 1)),
+        "ab": rng.uniform(-0.5, 0.5, (count, size, size, 2)),
+        "embedding": rng.normal(size=(count, 1001)),
+        "segmentation": rng.normal(size=(count, size // 4, size // 4, 21)),
+    }
+    return {name: batch[name].astype(np.float32) for name in ("L", "ab", *frozen)}
+
+
+def recipe(settings: Settings) -> list[dict[str, Any]]:
+    """The paper's 20 + 15 passes with the frozen networks' answers prepared once, mirror images
+    too, and with the networks asked in every step; from the rates of their parts.
+
+    The frozen networks compute in float32 in both, as in an exported model.
+
+    Raises:
+        UserError: there are too few pictures to measure preparing them.
+    """
+    steps = {
+        (phase, frozen): _step(settings, phase == "GAN", frozen)
+        for phase in ("L1", "GAN")
+        for frozen in (False, True)
+    }
+    prepared, rates = prepared_pictures(settings)
+    parts = [("decode, resize", rates["pictures_per_second"])]
+    run = training_run(settings)
+    for name in models.FROZEN:
+        if run[f"{name}_weights"].value != "none":
+            parts.append((f"{name}, mirror images too", frozen_rate(settings, prepared, name)))
+    results = [{"what": what, "pictures_per_second": rate} for what, rate in parts]
+    preparing = sum(1 / rate for _, rate in parts)
+    wholes = {}
+    for frozen, how in ((False, "prepared"), (True, "frozen networks in it")):
+        passes = 0.0
+        for phase, count in zip(("L1", "GAN"), _PASSES, strict=True):
+            step = steps[phase, frozen]
+            results.append({"what": f"{phase} step, {how}", **step})
+            passes += count / step["pictures_per_second"]
+        wholes[how] = passes + (1 / parts[0][1] if frozen else preparing)
+    shown = " + ".join(map(str, _PASSES))
+    for how, took in wholes.items():
+        results.append(
+            {
+                "what": f"{shown} passes, {how}",
+                "seconds_per_picture": took,
+                "times_faster": wholes["frozen networks in it"] / took,
+            }
+        )
+    return results
+
+
+def profile(settings: Settings) -> list[dict[str, Any]]:
+    """The operations that take most of an adversarial step: their share of all threads' time."""
+    _, cycle = _cycle(settings, adversarial=True)
+    for _ in range(_WARM_UP):
+        cycle()
+    with tempfile.TemporaryDirectory() as folder:
+        with tf.profiler.experimental.Profile(folder):
+            for _ in range(settings["rounds"]):
+                cycle()
+        traces = [path.read_bytes() for path in Path(folder).glob("**/*.xplane.pb")]
+    spent = operation_times(traces)
+    whole = sum(spent.values())
+    return [{"what": kind, "share_of_time": time / whole} for kind, time in spent.most_common(10)]
+
+
+# They last as long as what they call.
+_CALLS = ("PartitionedCall", "StatefulPartitionedCall", "If", "While", "Case")
+
+
+def operation_times(traces: list[bytes]) -> collections.Counter[str]:
+    """Time by kind of operation, in picoseconds, on the processor, from TensorFlow's traces."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    spent = collections.Counter()
+    for trace in traces:
+        for plane in xplane_pb2.XSpace.FromString(trace).planes:
+            if not plane.name.startswith("/host:CPU"):
+                continue
+            for line in plane.lines:
+                for event in line.events:
+                    # An operation's event is called "its name:its kind"; C++ names have "::".
+                    parts = plane.event_metadata[event.metadata_id].name.split(":")
+                    if len(parts) == 2 and parts[1] not in _CALLS:
+                        spent[parts[1]] += event.duration_ps
+    return spent
