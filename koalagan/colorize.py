@@ -7,6 +7,9 @@ size with the photograph's own lightness. `x/a.jpg` becomes `OUT/x/a.png`; where
 belong to two photographs, or is itself one of them, their whole names are kept: `OUT/x/a.jpg.png`.
 """
 
+from __future__ import annotations
+
+import concurrent.futures
 import itertools
 import os
 import sys
@@ -14,13 +17,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import tensorflow as tf
 from absl import flags
+from etils import epy
 from PIL import Image
 
 from koalagan import errors, files, progress, saved_model
 from koalagan.data import pictures, sources
 from koalagan.errors import UserError
+
+with epy.lazy_imports():
+    import tensorflow as tf
 
 
 def define_flags(fv: flags.FlagValues = flags.FLAGS) -> None:
@@ -78,20 +84,58 @@ def colorize_files(
         raise UserError(f"{output_dir} cannot be made: {error.strerror}.") from error
     left_out = {}
     with progress.bar("colorize", len(jobs)) as bar:
-        for photograph, target in jobs:
-            try:
-                coloured = colorize(pictures.decode(_read(photograph), photograph), photograph)
-            except pictures.BadPicture as error:
+        for photograph, error in _colour_all(jobs, colorize):
+            if error:
                 left_out[photograph] = str(error)
                 bar.write(f"koalagan: {error}", file=sys.stderr)
-            else:
-                _write(target, coloured)
             bar.update()
     if left_out:
         print(f"koalagan: {len(left_out)} of {len(jobs)} pictures were left out:", file=sys.stderr)
         for photograph in left_out:
             print(f"    {photograph}", file=sys.stderr)
     return left_out
+
+
+def _colour_all(
+    jobs: Sequence[tuple[str, str]], colorize: Callable[[np.ndarray, str], np.ndarray]
+) -> Iterator[tuple[str, pictures.BadPicture | None]]:
+    """Colours (photograph, file to write) one by one; each photograph as its result is written, or
+    with what is wrong with it.
+
+    While the model works on one, the next is decoded and the one before encoded: at most three
+    pictures are held at once.
+    """
+
+    def decode(number: int) -> concurrent.futures.Future | None:
+        return pool.submit(_decode, jobs[number][0]) if number < len(jobs) else None
+
+    # One for each of the two things that happen beside the model.
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        decoding, written = decode(0), None
+        for number, (photograph, target) in enumerate(jobs):
+            decoded, decoding = decoding, decode(number + 1)
+            error = None
+            try:
+                coloured = colorize(decoded.result(), photograph)
+            except pictures.BadPicture as bad:
+                error = bad
+            if written:
+                former, writing = written
+                writing.result()
+                yield former, None
+                written = None
+            if error:
+                yield photograph, error
+            else:
+                written = photograph, pool.submit(_write, target, coloured)
+        if written:
+            photograph, writing = written
+            writing.result()
+            yield photograph, None
+
+
+def _decode(path: str) -> np.ndarray:
+    return pictures.decode(_read(path), path)
 
 
 def _plan(photographs: Sequence[str], output_dir: str) -> list[tuple[str, str]]:

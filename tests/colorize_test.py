@@ -4,6 +4,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import keras
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from koalagan import colorize, export
+from koalagan.data import pictures
 from koalagan.errors import UserError
 
 
@@ -196,3 +199,40 @@ def test_the_command_ends_with_status_1_where_a_picture_was_left_out(model, tmp_
     assert finished.stdout == "" and "Traceback" not in finished.stderr
     assert finished.stderr.rstrip().endswith("1 of 2 pictures were left out:\n    b.png")
     assert "picture/s" in finished.stderr
+
+
+def test_the_model_waits_for_neither_files_nor_codecs(model, tmp_path, monkeypatch):
+    """While it colours a photograph, the next is decoded and the one before is written."""
+    names = ["a.png", "b.png", "c.png"]
+    for name in names:
+        photograph(tmp_path / "photos" / name)
+    read = {name: threading.Event() for name in names}
+    beside = []
+
+    def decode(data, path, decode=pictures.decode):
+        try:
+            return decode(data, path)
+        finally:
+            read[os.path.basename(path)].set()
+
+    def load(path, load=colorize._load):
+        colour = load(path)
+
+        def slow(rgb, path):
+            number = names.index(os.path.basename(path))
+            if number + 1 < len(names):
+                beside.append(read[names[number + 1]].wait(60))
+            if number:
+                written = tmp_path / "out" / names[number - 1]
+                deadline = time.monotonic() + 60
+                while not written.exists() and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                beside.append(written.exists())
+            return colour(rgb, path)
+
+        return slow
+
+    monkeypatch.setattr(pictures, "decode", decode)
+    monkeypatch.setattr(colorize, "_load", load)
+    assert run(model, tmp_path / "out", tmp_path / "photos") == {}
+    assert beside == [True] * 4
