@@ -11,40 +11,41 @@
 """
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
-
-from etils import epy
-
-# Imported when they are used: the names alone need no TensorFlow.
-with epy.lazy_imports():
-    from koalagan.models import embedding, resnet18_unet, segmentation
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 
-class _Builders(Mapping):
-    """From a module's name to its `build`."""
+class _Imported(Mapping):
+    """From names to the modules here, or to what each of them calls `attribute`.
 
-    def __init__(self, *modules: str):
-        self._modules = modules
+    They are imported when they are asked for: the names alone need no TensorFlow.
+    """
 
-    def __getitem__(self, name: str) -> Callable:
-        if name not in self._modules:
+    def __init__(self, *names: str, attribute: str | None = None):
+        self._names = names
+        self._attribute = attribute
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
             raise KeyError(name)
-        return importlib.import_module(f"koalagan.models.{name}").build
+        module = importlib.import_module(f"koalagan.models.{name}")
+        return getattr(module, self._attribute) if self._attribute else module
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._modules)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._modules)
+        return len(self._names)
 
 
-GENERATORS = _Builders(
+GENERATORS = _Imported(
     "inception_fusion",
     "koalarization",
     "unet",
     "resnet18_unet",
+    attribute="build",
 )
 
-BACKBONES = {"resnet18_unet": resnet18_unet}
+BACKBONES = _Imported("resnet18_unet")
 
-FROZEN = {"embedding": embedding, "segmentation": segmentation}
+FROZEN = _Imported("embedding", "segmentation")
