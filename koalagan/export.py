@@ -137,12 +137,15 @@ def export_savedmodel(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def export_run(run: str, output_dir: str, *, dropout_at_inference: bool = False) -> None:
+def export_run(
+    run: str, output_dir: str, *, best: bool = False, dropout_at_inference: bool = False
+) -> None:
     """Exports the generator of a run's newest checkpoint, with the frozen networks it learned by.
 
     Args:
         run: the run's folder, as `koalagan.train` writes it.
         output_dir: the folder to write.
+        best: of its best epoch, by the run's `--best_metric`, instead.
         dropout_at_inference: drop out when colouring, also where the run's flags do not say so: a
             call then colours the same picture differently every time.
 
@@ -156,7 +159,7 @@ def export_run(run: str, output_dir: str, *, dropout_at_inference: bool = False)
     # Float32 whatever the run computed in: its weights are float32 anyway.
     with precision.policy("float32"):
         generator = run_flags.build_generator(settings, (None, None))
-    checkpoint.restore_generator(generator, run)
+    checkpoint.restore_generator(generator, run, best=best)
     kept = workdir.read_data(run)
     for name, fingerprint in run_flags.frozen_fingerprints(settings).items():
         if kept is not None and kept.get(name) != fingerprint:
@@ -310,6 +313,13 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         flag_values=flag_values,
     )
     flags.DEFINE_enum(
+        "checkpoint",
+        "latest",
+        ["latest", "best"],
+        "The newest checkpoint, or the one after the epoch that --best_metric of the run chose.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_enum(
         "format", "savedmodel", ["savedmodel"], "What to write.", flag_values=flag_values
     )
 
@@ -322,6 +332,7 @@ def main(argv: Sequence[str]) -> None:
     export_run(
         os.path.expanduser(settings.workdir),
         settings.output_dir,
+        best=settings.checkpoint == "best",
         dropout_at_inference=settings.dropout_at_inference,
     )
     print(f"SavedModel: {settings.output_dir}")

@@ -20,6 +20,21 @@ LOSSES = ("loss_D_fake", "loss_D_real", "loss_D", "loss_G_GAN", "loss_G_L1", "lo
 PRETRAINING_LOSSES = ("loss_G_L1", "loss_G")
 
 
+class NotFinite(ArithmeticError):
+    """A step of training gave losses or gradients that are no numbers.
+
+    Attributes:
+        step: its number, from 0.
+        losses: the step's losses by name.
+    """
+
+    def __init__(self, step: int, losses: dict[str, float]):
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        super().__init__(f"losses or gradients of step {step} are no numbers: {shown}")
+        self.step = step
+        self.losses = losses
+
+
 class PooledPSNR(keras.metrics.Mean):
     """PSNR in dB of the error pooled over all pictures; updated with mean squared errors."""
 
@@ -47,6 +62,8 @@ class ColorizationGAN(keras.Model):
             variables, so that a checkpoint of any step holds the same things in both phases.
         step: int64, training steps done, over both phases.
         adversarial_step: int64, those of the adversarial phase.
+        bad_step, bad_losses: the first step, from 0, whose losses or gradients were no numbers, and
+            its losses in the order of `LOSSES`; -1 while there is none.
     """
 
     def __init__(
@@ -72,6 +89,8 @@ class ColorizationGAN(keras.Model):
         self.discriminator_optimizer.build(discriminator.trainable_variables)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.adversarial_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="adversarial")
+        self.bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False, name="bad_step")
+        self.bad_losses = tf.Variable(tf.zeros([len(LOSSES)]), trainable=False, name="bad_losses")
         self.training_losses = {name: keras.metrics.Mean(name) for name in LOSSES}
         self.validation_metrics = {
             "psnr": keras.metrics.Mean("psnr"),
@@ -111,12 +130,14 @@ class ColorizationGAN(keras.Model):
         self.gan_loss = gan_loss
         self.discriminator_every = discriminator_every
 
+    def current_losses(self) -> dict[str, keras.metrics.Mean]:
+        """The running means of the losses that the current phase has, by name."""
+        names = LOSSES if self.adversarial else PRETRAINING_LOSSES
+        return {name: self.training_losses[name] for name in names}
+
     @property
     def metrics(self):
-        names = LOSSES if self.adversarial else PRETRAINING_LOSSES
-        return [self.training_losses[name] for name in names] + list(
-            self.validation_metrics.values()
-        )
+        return [*self.current_losses().values(), *self.validation_metrics.values()]
 
     def call(self, batch, training=False):
         """ab [B,H,W,2] of a batch; what it holds beyond the generator's inputs is ignored."""
@@ -129,36 +150,72 @@ class ColorizationGAN(keras.Model):
         picture = tf.concat([L, ab], axis=-1) if conditional else ab
         return self.discriminator(picture, training=training)
 
+    def loss_sums(self) -> dict[str, list[float]]:
+        """The epoch's losses so far, by name: their sum and how many steps had them."""
+        return {
+            name: [float(mean.total), float(mean.count)]
+            for name, mean in self.training_losses.items()
+        }
+
+    def set_loss_sums(self, sums: dict[str, list[float]]) -> None:
+        """Goes on with what `loss_sums` gave, in an epoch that is continued."""
+        for name, (total, count) in sums.items():
+            self.training_losses[name].total.assign(total)
+            self.training_losses[name].count.assign(count)
+
+    def check_finite(self) -> None:
+        """Raises NotFinite once a step has given losses or gradients that are no numbers.
+
+        With loss scaling (float16) gradients may: such a step is skipped, and the scale lowered.
+        """
+        step = int(self.bad_step)
+        if step >= 0:
+            values = dict(zip(LOSSES, self.bad_losses.numpy().tolist(), strict=True))
+            raise NotFinite(step, {name: values[name] for name in self.current_losses()})
+
     def train_step(self, batch):
         """One step of the current phase; returns the epoch's running means by the papers' names."""
         L, ab = batch["L"], batch["ab"]
+        values = dict.fromkeys(LOSSES, tf.constant(0.0))
+        finite = tf.constant(True)
         with tf.GradientTape() as tape:
             fake = self(batch, training=True)
             if self.adversarial:
                 with tape.stop_recording():
-                    self._discriminator_turn(L, ab, tf.stop_gradient(fake))
+                    turn, finite = self._discriminator_turn(L, ab, tf.stop_gradient(fake))
+                    values |= turn
                 logits = self.judge(L, fake, training=True)
-                adversarial_loss = losses.gan_loss(logits, True, self.gan_loss)
-            else:
-                adversarial_loss = 0.0
-            weighted_pixel_loss = self.l1_weight * losses.pixel_loss(fake, ab, self.pixel_loss)
-            loss = adversarial_loss + weighted_pixel_loss
+                values["loss_G_GAN"] = losses.gan_loss(logits, True, self.gan_loss)
+            pixel_loss = losses.pixel_loss(fake, ab, self.pixel_loss)
+            values["loss_G_L1"] = self.l1_weight * pixel_loss
+            values["loss_G"] = values["loss_G_GAN"] + values["loss_G_L1"]
             optimizer = self.generator_optimizer if self.adversarial else self.pretraining_optimizer
-            scaled_loss = optimizer.scale_loss(loss)
+            scaled_loss = optimizer.scale_loss(values["loss_G"])
         variables = self.generator.trainable_variables
-        optimizer.apply(tape.gradient(scaled_loss, variables), variables)
+        finite &= self._learn(optimizer, tape.gradient(scaled_loss, variables), variables)
+        self._note_bad(values, finite)
         self.step.assign_add(1)
         if self.adversarial:
             self.adversarial_step.assign_add(1)
-            self._update(loss_G_GAN=adversarial_loss)
-        self._update(loss_G_L1=weighted_pixel_loss, loss_G=loss)
-        return self._results(self.training_losses)
+            self._update(loss_G_GAN=values["loss_G_GAN"])
+        self._update(loss_G_L1=values["loss_G_L1"], loss_G=values["loss_G"])
+        return self._results(self.current_losses())
 
-    def _discriminator_turn(self, L: tf.Tensor, ab: tf.Tensor, fake: tf.Tensor) -> None:
+    def _discriminator_turn(
+        self, L: tf.Tensor, ab: tf.Tensor, fake: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Its losses, zero where it is not its turn, and whether its gradients are numbers."""
+        names = ("loss_D_fake", "loss_D_real", "loss_D")
         turn = tf.equal(self.adversarial_step % self.discriminator_every, 0)
-        tf.cond(turn, lambda: self._train_discriminator(L, ab, fake), lambda: 0.0)
+        return tf.cond(
+            turn,
+            lambda: self._train_discriminator(L, ab, fake),
+            lambda: (dict.fromkeys(names, tf.constant(0.0)), tf.constant(True)),
+        )
 
-    def _train_discriminator(self, L: tf.Tensor, ab: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
+    def _train_discriminator(
+        self, L: tf.Tensor, ab: tf.Tensor, fake: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         with tf.GradientTape() as tape:
             # Two passes, so that batch norm sees real and fake pictures apart.
             loss_fake = losses.gan_loss(self.judge(L, fake, training=True), False, self.gan_loss)
@@ -166,9 +223,29 @@ class ColorizationGAN(keras.Model):
             loss = 0.5 * (loss_fake + loss_real)
             scaled_loss = self.discriminator_optimizer.scale_loss(loss)
         variables = self.discriminator.trainable_variables
-        self.discriminator_optimizer.apply(tape.gradient(scaled_loss, variables), variables)
-        self._update(loss_D_fake=loss_fake, loss_D_real=loss_real, loss_D=loss)
-        return loss
+        gradients = tape.gradient(scaled_loss, variables)
+        finite = self._learn(self.discriminator_optimizer, gradients, variables)
+        values = {"loss_D_fake": loss_fake, "loss_D_real": loss_real, "loss_D": loss}
+        self._update(**values)
+        return values, finite
+
+    @staticmethod
+    def _learn(
+        optimizer: keras.optimizers.Optimizer, gradients: list, variables: list
+    ) -> tf.Tensor:
+        """Applies the gradients; returns whether they are numbers, where they have to be."""
+        optimizer.apply(gradients, variables)
+        if isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
+            return tf.constant(True)
+        return tf.math.is_finite(tf.linalg.global_norm(gradients))
+
+    def _note_bad(self, values: dict[str, tf.Tensor], gradients_finite: tf.Tensor) -> None:
+        """Keeps the first step whose losses or gradients are no numbers, for `check_finite`."""
+        row = tf.stack([values[name] for name in LOSSES])
+        finite = gradients_finite & tf.reduce_all(tf.math.is_finite(row))
+        first = ~finite & (self.bad_step < 0)
+        self.bad_losses.assign(tf.where(first, row, self.bad_losses))
+        self.bad_step.assign(tf.where(first, self.step, self.bad_step))
 
     def test_step(self, batch):
         """Losses without learning, and how the pictures look: PSNR, SSIM, colourfulness.
@@ -196,7 +273,7 @@ class ColorizationGAN(keras.Model):
             )
         self._update(weight, loss_G_L1=weighted_pixel_loss, loss_G=loss)
         self._measure(lab.lab_to_rgb(L, ab), lab.lab_to_rgb(L, predicted), ab)
-        return {**self._results(self.training_losses), **self._results(self.validation_metrics)}
+        return {**self._results(self.current_losses()), **self._results(self.validation_metrics)}
 
     def _measure(self, true: tf.Tensor, predicted: tf.Tensor, true_ab: tf.Tensor) -> None:
         error = metrics.squared_error(true, predicted)
@@ -211,5 +288,4 @@ class ColorizationGAN(keras.Model):
             self.training_losses[name].update_state(value, sample_weight=weight)
 
     def _results(self, trackers: dict) -> dict:
-        current = self.metrics
-        return {name: t.result() for name, t in trackers.items() if any(t is m for m in current)}
+        return {name: tracker.result() for name, tracker in trackers.items()}

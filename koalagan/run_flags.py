@@ -99,6 +99,21 @@ def define_run_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     choice("gan_loss", ["vanilla", "lsgan"], "Cross-entropy, or least squares.")
     count("batch_size", 64, 1, "Pictures in a step.")
     choice("mixed_precision", precision.CHOICES, "Compute dtype; auto takes the fastest safe one.")
+    count("checkpoint_every_steps", 0, 0, "Save after so many steps too; 0 does not.")
+    positive("checkpoint_every_minutes", 10.0, "Save when so many minutes have passed; 0 does not.")
+    count("keep_checkpoints", 2, 1, "How many of the newest checkpoints are kept.")
+    choice(
+        "best_metric",
+        ["psnr", "psnr_pooled", "ssim", "loss_G_L1"],
+        "The validation metric that chooses the best epoch.",
+    )
+    count(
+        "early_stopping",
+        0,
+        0,
+        "End the last phase after so many epochs without a better one; 0 does not.",
+    )
+    count("check_every", 10, 1, "Steps between two looks for losses that are no numbers.")
     text(
         "init_from",
         None,

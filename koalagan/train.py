@@ -24,7 +24,7 @@ with epy.lazy_imports():
     import keras
     import tensorflow as tf
 
-    from koalagan import checkpoint, gan, summaries
+    from koalagan import checkpoint, gan, saving, summaries
     from koalagan.data import pipeline
     from koalagan.models import patchgan
 
@@ -73,12 +73,16 @@ def _fit(
     settings: flags.FlagValues,
     *,
     last_epoch: int,
+    saver: saving.Saver,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
     """Trains the compiled phase from the current step to the end of `last_epoch` (from 1)."""
     steps = pipeline.steps_per_epoch(len(training), settings.batch_size)
     validation_batches = pipeline.evaluation_batches(validation, batch_size=settings.batch_size)
-    while int(model.step) < last_epoch * steps:
+    done = int(model.step)
+    if done <= last_epoch * steps and saver.epoch_unvalidated:
+        _validate(model, validation_batches, done // steps - 1, callbacks)
+    while int(model.step) < last_epoch * steps and not saver.out_of_patience:
         epoch, done = divmod(int(model.step), steps)
         model.fit(
             pipeline.training_batches(
@@ -96,6 +100,21 @@ def _fit(
             verbose=0,
             shuffle=False,  # the batches come in their order; Keras warns that it cannot shuffle
         )
+
+
+def _validate(
+    model: gan.ColorizationGAN,
+    batches: tf.data.Dataset,
+    epoch: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    """What was left of an epoch (from 0) when the run was stopped: validation, and its end."""
+    everyone = keras.callbacks.CallbackList(list(callbacks), model=model)
+    model.reset_metrics()
+    everyone.on_epoch_begin(epoch)
+    logs = {name: float(mean.result()) for name, mean in model.current_losses().items()}
+    values = model.evaluate(batches, verbose=0, return_dict=True, callbacks=everyone)
+    everyone.on_epoch_end(epoch, {**logs, **{f"val_{name}": v for name, v in values.items()}})
 
 
 def build(settings: flags.FlagValues) -> gan.ColorizationGAN:
@@ -119,10 +138,27 @@ def _train(
     """Trains both phases; returns 0, or 128 + the signal that stopped it."""
     steps = pipeline.steps_per_epoch(len(training), settings.batch_size)
     epochs = settings.pretrain_epochs + settings.epochs
-    saver = checkpoint.Saver(run_checkpoint)
+    progress = run_checkpoint.progress
     line = summaries.ProgressLine(epochs, settings.batch_size, steps)
-    log = summaries.TensorBoardLog(f"{settings.workdir}/tensorboard", _grid_batch(validation))
-    callbacks = [log, line, saver]
+    log = summaries.TensorBoardLog(
+        f"{settings.workdir}/tensorboard",
+        _grid_batch(validation),
+        progress,
+        steps=int(model.step),
+        validated_steps=progress.get("validated", 0) * steps,
+    )
+    saver = saving.Saver(
+        run_checkpoint,
+        steps,
+        every_steps=settings.checkpoint_every_steps,
+        every_minutes=settings.checkpoint_every_minutes,
+        check_every=settings.check_every,
+        best_metric=settings.best_metric,
+        before_save=log.flush,
+    )
+    saver.set_model(model)
+    watch = summaries.Watch(progress, log.say)
+    callbacks = [line, watch, log, saver]
     try:
         with saver:
             for adversarial, last_epoch in ((False, settings.pretrain_epochs), (True, epochs)):
@@ -133,23 +169,56 @@ def _train(
                     gan_loss=settings.gan_loss,
                     discriminator_every=settings.discriminator_every,
                 )
+                # The generator that pretraining ends with is not a result yet.
+                is_last = last_epoch == epochs
+                saver.patience = settings.early_stopping if is_last else 0
                 _fit(
                     model,
                     training,
                     validation,
                     settings,
                     last_epoch=last_epoch,
+                    saver=saver,
                     callbacks=callbacks,
                 )
-    except checkpoint.Stopped:
+                if is_last:
+                    break
+            if saver.stopped_by:  # after the last step
+                raise saving.Stopped
+    except saving.Stopped:
         line.close()
-        log.write_losses()
         print(
-            f"stopped by {saver.stopped_by.name} after step {int(model.step)}, saved as "
-            f"{run_checkpoint.save()}: the same command continues."
+            f"stopped by {saver.stopped_by.name} after step {int(model.step)}, saved in "
+            f"{settings.workdir}/checkpoints: the same command continues."
         )
         return 128 + saver.stopped_by
+    except gan.NotFinite as error:
+        line.close()
+        raise _went_wrong(error, training, settings) from error
+    if saver.out_of_patience:
+        best = progress["best"]
+        print(
+            f"stopped after epoch {progress['validated']}: --early_stopping={saver.patience} "
+            f"epochs without a better {settings.best_metric} than {best['value']:.4g} of epoch "
+            f"{best['epoch']}."
+        )
     return 0
+
+
+def _went_wrong(
+    error: gan.NotFinite, training: store.Store, settings: flags.FlagValues
+) -> UserError:
+    """What a user can do about losses that are no numbers, and what they came from."""
+    rows = pipeline.training_rows(
+        error.step, len(training), batch_size=settings.batch_size, seed=settings.seed
+    )
+    names = training.ids()
+    pictures = ", ".join(f"{row} ({names[row]})" for row in rows)
+    return UserError(
+        f"training stopped, because {error}, on the pictures in rows {pictures} of "
+        f"{training.path}; the newest checkpoint in {settings.workdir} is from before it: look at "
+        "these pictures, or start anew with lower learning rates or in float32."
+    )
 
 
 def open_run(
@@ -169,7 +238,9 @@ def open_run(
     workdir.check(settings)
     with precision.policy(settings.mixed_precision):
         model = build(settings)
-    run_checkpoint = checkpoint.RunCheckpoint(model, settings.workdir)
+    run_checkpoint = checkpoint.RunCheckpoint(
+        model, settings.workdir, keep=settings.keep_checkpoints
+    )
     if not run_checkpoint.restore():
         if settings.init_from:
             checkpoint.restore_generator(model.generator, settings.init_from)
@@ -199,6 +270,22 @@ def train(settings: flags.FlagValues) -> int:
     if int(model.step):
         print(f"continuing {settings.workdir} at step {int(model.step)}")
     workdir.make(settings.workdir)
+    with workdir.alone(settings.workdir):
+        return _run(settings, model, run_checkpoint, training_source, validation_source, started)
+
+
+def _run(
+    settings: flags.FlagValues,
+    model: gan.ColorizationGAN,
+    run_checkpoint: checkpoint.RunCheckpoint,
+    training_source: sources.Source,
+    validation_source: sources.Source,
+    started: float,
+) -> int:
+    """Prepares, trains, exports and measures, where nobody else works in the folder."""
+    workdir.tidy(settings.workdir)
+    run_checkpoint.tidy()
+    run_checkpoint.drop_former_best()
     print(f"prepared pictures are kept in {settings.store_dir} (--store_dir)")
     training = prepare(settings, training_source)
     check_batch(settings, len(training))  # some may have been skipped

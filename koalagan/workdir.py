@@ -10,7 +10,12 @@ WORKDIR/
   metrics.json   the evaluation, with table.md and grid.png beside it
 """
 
+import contextlib
+import fcntl
 import json
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags
@@ -20,8 +25,14 @@ from koalagan.errors import UserError, one_line
 
 # Flags of the machine and not of the run: flags.txt leaves them out.
 _NOT_KEPT = ("workdir", "store_dir", "download")
-# Kept, but a run may be continued with another: what lies there is compared instead.
-_NOT_COMPARED = ("data_dir",)
+# Kept, but a run may be continued with others: of the data, what lies there is compared instead.
+_NOT_COMPARED = (
+    "data_dir",
+    "checkpoint_every_steps",
+    "checkpoint_every_minutes",
+    "keep_checkpoints",
+    "check_every",
+)
 
 
 def read_flags(workdir: str) -> flags.FlagValues:
@@ -115,6 +126,40 @@ def make(workdir: str) -> None:
     """
     _write(workdir, ".writable", "")
     (Path(workdir) / ".writable").unlink()
+
+
+@contextlib.contextmanager
+def alone(workdir: str) -> Iterator[None]:
+    """Keeps other processes from training in the folder; the lock ends with this one at the latest.
+
+    Raises:
+        UserError: another one does already.
+    """
+    handle = os.open(workdir, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process is training in {workdir}: wait for it, stop it, or name another "
+                "--workdir."
+            ) from None
+        except OSError:
+            pass  # Some network file systems have no locks.
+        yield
+    finally:
+        os.close(handle)
+
+
+def tidy(workdir: str) -> None:
+    """Deletes what killed processes have left half-written; only for who is `alone` there."""
+    # `files.publish` and `export` name so what they write; the last is an export being replaced.
+    for pattern in ("*.writing-*", "*.replaced-*"):
+        for path in Path(workdir).rglob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _write(workdir: str, name: str, text: str) -> None:

@@ -1,13 +1,14 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 import os
-import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
 
-from koalagan import checkpoint, precision
+from koalagan import checkpoint, gan, precision
 from koalagan.errors import UserError
 
 
@@ -61,16 +62,29 @@ def test_nothing_to_restore(tmp_path):
     assert not checkpoint.RunCheckpoint(tiny.gan(), str(tmp_path)).restore()
 
 
-def test_keeps_two_checkpoints_and_writes_a_step_once(tmp_path):
+def test_keeps_the_newest_checkpoints(tmp_path):
     model = tiny.gan()
-    run = checkpoint.RunCheckpoint(model, str(tmp_path))
-    for step in (1, 2, 3):
+    run = checkpoint.RunCheckpoint(model, str(tmp_path), keep=2)
+    for step in (1, 2, 3, 10):
         model.step.assign(step)
         path = run.save()
-    written = os.stat(f"{path}.index").st_mtime_ns
-    assert run.save() == path and os.stat(f"{path}.index").st_mtime_ns == written
+    assert run.save() == path
     names = {name.split(".")[0] for name in os.listdir(tmp_path / "checkpoints")}
-    assert names == {"checkpoint", "step-2", "step-3"}
+    assert names == {"checkpoint", "step-3", "step-10"}
+    # TensorFlow's own tools find them too.
+    assert tf.train.latest_checkpoint(str(tmp_path / "checkpoints")) == path
+
+
+def test_what_callbacks_know_is_kept(tmp_path):
+    run = checkpoint.RunCheckpoint(tiny.gan(), str(tmp_path))
+    run.progress["losses"] = {"loss_G": [0.1 + 0.2, 3.0]}
+    run.save(validated=False)
+    other = checkpoint.RunCheckpoint(tiny.gan(seed=1), str(tmp_path))
+    assert other.restore() and other.progress == run.progress
+    # The same step, validated, is the newer one.
+    run.progress.clear()
+    run.save()
+    assert other.restore() and not other.progress
 
 
 def test_generator_alone(tmp_path):
@@ -86,113 +100,121 @@ def test_no_checkpoint_and_another_network_end_in_sentences(tmp_path):
     with pytest.raises(UserError, match="no checkpoint"):
         checkpoint.restore_generator(tiny.generator(), str(tmp_path))
     checkpoint.RunCheckpoint(tiny.gan(), str(tmp_path)).save()
-    with pytest.raises(UserError, match="damaged or another network"):
+    with pytest.raises(UserError, match="another network"):
         checkpoint.restore_generator(tiny.discriminator(), str(tmp_path))
 
 
-def test_a_damaged_checkpoint_ends_in_a_sentence(tmp_path):
-    run = checkpoint.RunCheckpoint(tiny.gan(), str(tmp_path))
-    path = f"{run.save()}.data-00000-of-00001"
-    with open(path, "r+b") as file:
-        file.truncate(100)
-    with pytest.raises(UserError, match="cannot be restored"):
+def cut(path):
+    path = path.with_name(f"{path.name}.data-00000-of-00001")
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def flip(path):
+    path = path.with_name(f"{path.name}.data-00000-of-00001")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def empty_index(path):
+    path.with_name(f"{path.name}.index").write_bytes(b"")
+
+
+def lose_data(path):
+    path.with_name(f"{path.name}.data-00000-of-00001").unlink()
+
+
+@pytest.mark.parametrize("damage", [cut, flip, empty_index, lose_data])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, capfd, damage):
+    model = tiny.gan(seed=1)
+    run = checkpoint.RunCheckpoint(model, str(tmp_path), keep=3)
+    run.save()
+    expected = _everything(model)
+    _train(model, 2)
+    run.save()
+    damage(tmp_path / "checkpoints" / "step-2")
+    capfd.readouterr()
+
+    other = tiny.gan(seed=2)
+    assert checkpoint.RunCheckpoint(other, str(tmp_path)).restore()
+    for got, was in zip(_everything(other), expected, strict=True):
+        np.testing.assert_array_equal(got, was)
+    told = capfd.readouterr().err.splitlines()[-1]
+    assert "step-2 cannot be read" in told and "step-0 is used" in told
+    # It is out of the way, and still there.
+    assert checkpoint.RunCheckpoint(tiny.gan(), str(tmp_path)).restore()
+    assert "cannot be read" not in capfd.readouterr().err
+    assert any(name.startswith("damaged-step-2") for name in os.listdir(tmp_path / "checkpoints"))
+
+
+def test_damaged_checkpoints_alone_end_in_a_sentence(tmp_path):
+    checkpoint.RunCheckpoint(tiny.gan(), str(tmp_path)).save()
+    cut(tmp_path / "checkpoints" / "step-0")
+    with pytest.raises(UserError, match="step-0 cannot be restored"):
         checkpoint.RunCheckpoint(tiny.gan(), str(tmp_path)).restore()
+    assert (tmp_path / "checkpoints" / "step-0.index").exists()
 
 
-def test_a_signal_during_validation_ends_training_after_the_epoch(tmp_path):
-    model = tiny.gan()
-    run = checkpoint.RunCheckpoint(model, str(tmp_path))
-    saver = checkpoint.Saver(run)
-
-    class Interrupt(tf.keras.callbacks.Callback):
-        def on_test_begin(self, logs=None):
-            os.kill(os.getpid(), signal.SIGINT)
-
-    model.compile(adversarial=False)
-    data = tf.data.Dataset.from_tensors(tiny.batch())
-    with pytest.raises(checkpoint.Stopped), saver:
-        model.fit(
-            data,
-            epochs=3,
-            validation_data=data,
-            verbose=0,
-            shuffle=False,
-            callbacks=[Interrupt(), saver],
-        )
-    assert int(model.step) == 1
-    assert (tmp_path / "checkpoints" / "step-1.index").exists()
-
-
-def test_a_signal_in_an_epochs_last_step_still_validates_the_epoch(tmp_path):
-    model = tiny.gan()
-    saver = checkpoint.Saver(checkpoint.RunCheckpoint(model, str(tmp_path)))
-    seen = []
-
-    class Interrupt(tf.keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            if batch == 1:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        def on_epoch_end(self, epoch, logs=None):
-            seen.append(logs["val_psnr"])
-
-    model.compile(adversarial=False)
-    data = tf.data.Dataset.from_tensors(tiny.batch())
-    with pytest.raises(checkpoint.Stopped), saver:
-        model.fit(
-            data.repeat(),
-            steps_per_epoch=2,
-            epochs=3,
-            validation_data=data,
-            verbose=0,
-            shuffle=False,
-            callbacks=[Interrupt(), saver],
-        )
-    assert len(seen) == 1 and int(model.step) == 2
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_saver_ends_training_after_the_step_and_a_second_signal_stops_at_once(tmp_path, number):
-    model = tiny.gan()
-    saver = checkpoint.Saver(checkpoint.RunCheckpoint(model, str(tmp_path)))
-    former = signal.getsignal(number)
-
-    def batches():
-        for step in range(10):
-            if step == 4:
-                os.kill(os.getpid(), number)
-            yield tiny.batch()
-
-    model.compile(adversarial=False, run_eagerly=True)
-    with pytest.raises(checkpoint.Stopped), saver:
-        model.fit(
-            tf.data.Dataset.from_generator(
-                batches,
-                output_signature={
-                    name: tf.TensorSpec(value.shape, value.dtype)
-                    for name, value in tiny.batch().items()
-                },
-            ),
-            verbose=0,
-            shuffle=False,
-            callbacks=[saver],
-        )
-    assert saver.stopped_by == number
-    assert 1 <= int(model.step) <= 5
-    assert signal.getsignal(number) is former
-
-
-def test_saver_saves_after_every_epoch(tmp_path):
-    model = tiny.gan()
-    run = checkpoint.RunCheckpoint(model, str(tmp_path))
-    model.compile(adversarial=False)
-    data = tf.data.Dataset.from_tensors(tiny.batch()).repeat()
-    model.fit(
-        data,
-        steps_per_epoch=2,
-        epochs=2,
-        verbose=0,
-        shuffle=False,
-        callbacks=[checkpoint.Saver(run)],
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
+    """A process whose files may not grow, as on a full disk."""
+    program = """
+import resource, sys
+import tiny
+from koalagan import checkpoint
+from koalagan.errors import UserError
+model = tiny.gan()
+run = checkpoint.RunCheckpoint(model, sys.argv[1])
+run.save()
+model.step.assign(1)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    run.save()
+except UserError as error:
+    print(error)
+"""
+    tests = os.path.dirname(__file__)
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{tests}:{os.path.dirname(tests)}"},
     )
-    assert {"step-2.index", "step-4.index"} <= set(os.listdir(tmp_path / "checkpoints"))
+    assert "step-1 cannot be written" in ended.stdout, ended.stderr
+    checkpoint.RunCheckpoint(tiny.gan(), str(tmp_path)).tidy()
+    names = {name.split(".")[0] for name in os.listdir(tmp_path / "checkpoints")}
+    assert names == {"checkpoint", "step-0"}
+    assert checkpoint.RunCheckpoint(tiny.gan(), str(tmp_path)).restore()
+
+
+def test_a_model_that_went_wrong_is_not_saved(tmp_path):
+    model = tiny.gan()
+    run = checkpoint.RunCheckpoint(model, str(tmp_path))
+    run.save()
+    model.compile(adversarial=False)
+    data = tiny.batch() | {"ab": tiny.batch()["ab"] * np.nan}
+    model.fit(tf.data.Dataset.from_tensors(data), verbose=0, shuffle=False)
+    with pytest.raises(gan.NotFinite):
+        run.save()
+    assert not (tmp_path / "checkpoints" / "step-1.index").exists()
+
+
+def test_the_best_generator_is_kept_beside_the_newest(tmp_path):
+    model = tiny.gan(seed=1)
+    run = checkpoint.RunCheckpoint(model, str(tmp_path), keep=1)
+    with pytest.raises(UserError, match="no epoch of it is validated"):
+        checkpoint.restore_generator(tiny.generator(), str(tmp_path), best=True)
+    kept = []
+    for _ in range(3):
+        _train(model, 1)
+        kept.append(tiny.weights(model.generator))
+        if len(kept) < 3:
+            run.save_best()
+        run.save()
+        run.drop_former_best()
+    names = {name.split(".")[0] for name in os.listdir(tmp_path / "checkpoints")}
+    assert names == {"checkpoint", "best-2", "step-3"}
+    for best, expected in ((True, kept[1]), (False, kept[2])):
+        generator = tiny.generator()
+        checkpoint.restore_generator(generator, str(tmp_path), best=best)
+        for got, was in zip(generator.get_weights(), expected, strict=True):
+            np.testing.assert_array_equal(got, was)

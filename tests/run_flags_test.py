@@ -4,7 +4,7 @@ from pathlib import Path
 import keras
 import pytest
 
-from koalagan import run_flags
+from koalagan import run_flags, saving
 from koalagan.errors import UserError
 from koalagan.models import resnet18_unet
 
@@ -36,9 +36,10 @@ def test_every_experiment_is_a_run(path, monkeypatch):
     assert f"--flagfile=experiments/{path.name}" in header and "@" not in header
 
 
-def test_choices_of_the_decoder_are_the_builders():
+def test_choices_are_those_of_the_code_that_gets_them():
     flag_values = settings()
     for name, choices in (
+        ("best_metric", saving.BEST_METRICS),
         ("upsampling", resnet18_unet.UPSAMPLINGS),
         ("output_activation", resnet18_unet.OUTPUT_ACTIVATIONS),
     ):

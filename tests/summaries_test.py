@@ -67,7 +67,7 @@ def test_event_files_hold_the_papers_losses_the_metrics_and_the_grid(tmp_path):
     model.step.assign(40)  # a run that is continued
     model.compile(discriminator_every=2)
     data = tf.data.Dataset.from_tensors(tiny.batch()).repeat()
-    log = summaries.TensorBoardLog(str(tmp_path), tiny.batch(seed=1), every=2)
+    log = summaries.TensorBoardLog(str(tmp_path), tiny.batch(seed=1), {}, every=2)
     history = model.fit(
         data,
         steps_per_epoch=4,
@@ -91,3 +91,44 @@ def test_event_files_hold_the_papers_losses_the_metrics_and_the_grid(tmp_path):
     width, height = int(grids[48][0]), int(grids[48][1])
     decoded = tf.io.decode_png(grids[48][2])
     assert decoded.shape == (height, width, 3) and decoded.shape[0] > 4 * 16
+
+
+def test_what_was_written_after_the_checkpoint_is_dropped(tmp_path):
+    writer = tf.summary.create_file_writer(str(tmp_path / "train"))
+    with writer.as_default():
+        for step in (10, 20, 30):
+            tf.summary.scalar("loss_G", step, step)
+    writer.flush()
+    (path,) = (tmp_path / "train").iterdir()
+    path.write_bytes(path.read_bytes()[:-5])  # killed while it wrote
+    summaries.TensorBoardLog(str(tmp_path), tiny.batch(), {}, steps=15).flush()
+    assert events(tmp_path / "train") == {"loss_G": {10: 10.0}}
+
+
+@pytest.mark.parametrize(
+    "logs, words",
+    [
+        ([(0.04, 30.0), (0.6, 30.0), (0.04, 30.0), (0.01, 30.0)], "the discriminator has won"),
+        ([(0.6, 30.0), (0.6, 1.0), (0.6, 0.5)], "the generator has gone grey"),
+        ([(0.6, 30.0), (0.04, 3.0), (0.6, 30.0)], None),
+    ],
+)
+def test_a_gan_that_goes_wrong_is_told_once(capsys, logs, words):
+    model = tiny.gan()
+    progress, said = {}, []
+    for epoch, (loss, colorfulness) in enumerate(logs * 2):
+        watch = summaries.Watch(progress, said.append)  # a run that is continued every time
+        watch.set_model(model)
+        model.adversarial = True
+        watch.on_epoch_end(epoch, {"loss_D": loss, "val_colorfulness": colorfulness})
+    assert len(said) == (1 if words else 0)
+    err = capsys.readouterr().err
+    assert (words is None and not err) or (words in err and said[0] in err)
+
+
+def test_pretraining_is_not_watched(capsys):
+    watch = summaries.Watch({}, print)
+    watch.set_model(tiny.gan())
+    watch.model.adversarial = False
+    watch.on_epoch_end(0, {"val_colorfulness": 0.0})
+    assert capsys.readouterr() == ("", "")

@@ -13,12 +13,13 @@ import keras
 import numpy as np
 import pytest
 import skimage.data
+import tensorflow as tf
 from absl import flags
 from PIL import Image
 from summaries_test import events
 
 from koalagan import checkpoint, export, gan, run_flags, saved_model, train, workdir
-from koalagan.data import disk
+from koalagan.data import disk, pipeline
 from koalagan.errors import UserError
 from koalagan.models import embedding
 
@@ -332,6 +333,62 @@ def test_weights_that_cannot_be_downloaded(run, tmp_path, monkeypatch):
     monkeypatch.setattr(embedding, "build", lambda: None)
     _refused(run, f"{tmp_path}/keras/models.*--embedding_weights", embedding_weights="imagenet")
     assert not any(name.endswith(".partial") for name in os.listdir(tmp_path / "store"))
+
+
+def test_losses_that_are_no_numbers_name_their_step_and_pictures(run, monkeypatch, photographs):
+    batches = pipeline.training_batches
+
+    def spoiled(store, first_step, **options):
+        """Step 5, the second of the second epoch, gets a colour that is no number."""
+
+        def spoil(step, batch):
+            colour = tf.where(step == 5, np.float32(np.nan), 0.0)
+            return {**batch, "ab": batch["ab"] + colour}
+
+        steps = tf.data.Dataset.range(first_step, 1000)
+        return tf.data.Dataset.zip(steps, batches(store, first_step=first_step, **options)).map(
+            spoil
+        )
+
+    monkeypatch.setattr(pipeline, "training_batches", spoiled)
+    with pytest.raises(UserError, match="step 5 are no numbers.*loss_G_L1 nan") as info:
+        run(check_every=1)
+    rows = pipeline.training_rows(5, 16, batch_size=4, seed=0)
+    (stored,) = (run.workdir.parent / "store").glob("*train__16*")
+    names = (stored / "ids.txt").read_text().splitlines()
+    for row in rows:
+        assert f"{row} ({names[row]})" in str(info.value)
+    # The epoch before it is kept, and nothing after.
+    newest = tf.train.latest_checkpoint(str(run.workdir / "checkpoints"))
+    assert newest.endswith("step-4")
+    monkeypatch.setattr(pipeline, "training_batches", batches)
+    assert run(check_every=1) == 0
+
+
+def test_two_processes_do_not_train_in_one_folder(run):
+    run(epochs=0)
+    with workdir.alone(str(run.workdir)):
+        with pytest.raises(UserError, match="another process is training"):
+            run(epochs=0)
+
+
+def test_early_stopping_ends_the_last_phase_and_the_best_is_exported(run, capsys, tmp_path):
+    given = {
+        "pretrain_epochs": 1,
+        "epochs": 6,
+        "generator_learning_rate": 0,  # no epoch is better than the first
+        "early_stopping": 2,
+    }
+    assert run(**given) == 0
+    told = capsys.readouterr().out
+    assert "epoch 4/7" in told and "epoch 5/7" not in told
+    assert "stopped after epoch 4: --early_stopping=2" in told
+    assert run(**given) == 0
+    assert "epoch 4/7" not in capsys.readouterr().out  # still out of patience
+    export.export_run(str(run.workdir), str(tmp_path / "best"), best=True)
+    assert (tmp_path / "best" / "saved_model.pb").exists()
+    names = {path.name for path in (run.workdir / "checkpoints").glob("*.index")}
+    assert names == {"best-8.index", "step-12.index", "step-16.index"}
 
 
 def test_a_disk_too_small_for_the_store(run, monkeypatch):

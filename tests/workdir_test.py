@@ -71,3 +71,22 @@ def test_a_workdir_that_cannot_be_written(tmp_path):
         workdir.make(str(tmp_path / "file" / "run"))
     workdir.make(str(tmp_path / "new" / "run"))
     assert list((tmp_path / "new" / "run").iterdir()) == []
+
+
+def test_one_process_at_a_time(tmp_path):
+    with workdir.alone(str(tmp_path)):
+        with pytest.raises(UserError, match="another process is training"):
+            with workdir.alone(str(tmp_path)):
+                pass
+    with workdir.alone(str(tmp_path)):  # free again
+        pass
+
+
+def test_what_killed_processes_left_is_deleted(tmp_path):
+    (tmp_path / "export").mkdir()
+    (tmp_path / "flags.txt").write_text("--seed=1")
+    for left in ("export.writing-7", "export.replaced-7"):
+        (tmp_path / left / "variables").mkdir(parents=True)
+    (tmp_path / ".metrics.writing-9.json").write_text("{")
+    workdir.tidy(str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "flags.txt"]

@@ -28,6 +28,8 @@ from koalagan.data import pictures as picture_files
 from koalagan.errors import UserError, one_line
 
 _FORMAT = 1  # raise it when the meaning of a stored row changes
+# File names need not be valid Unicode.
+_TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}
 _CHUNK = 64  # rows between two marks of progress
 
 
@@ -51,6 +53,10 @@ class Store:
 
     def __len__(self) -> int:
         return self.manifest["pictures"]
+
+    def ids(self) -> list[str]:
+        """What each row's picture is called in its dataset, or its path in its folder."""
+        return disk.opened(_read_ids, self.path / "ids.txt")
 
 
 def prepare(
@@ -125,6 +131,10 @@ def _unfinished(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
 
 
+def _read_ids(path: Path) -> list[str]:
+    return path.read_text(**_TEXT).splitlines()
+
+
 def _bad_picture(what: str) -> UserError:
     return UserError(
         f"{what.rstrip('.')}: mend or remove it, or pass --on_bad_picture=skip to go on without it."
@@ -159,12 +169,10 @@ def _prepare_pictures(source: sources.Source, path: Path, facts: dict, *, skip: 
     if not skip:
         _refuse_skipped(state["skipped"])
     ids_file = unfinished / "ids.txt"
-    # File names need not be valid Unicode.
-    text = {"encoding": "utf-8", "errors": "surrogateescape"}
-    ids = ids_file.read_text(**text).splitlines()[: state["rows"]] if ids_file.exists() else []
+    ids = _read_ids(ids_file)[: state["rows"]] if ids_file.exists() else []
     if len(ids) < state["rows"]:  # A power failure kept the state and lost the ids before it.
         state, ids = {"records": 0, "rows": 0, "skipped": []}, []
-    ids_file.write_text("".join(f"{name}\n" for name in ids), **text)
+    ids_file.write_text("".join(f"{name}\n" for name in ids), **_TEXT)
 
     def decode(record: tuple[str, bytes]) -> np.ndarray | picture_files.BadPicture:
         name, encoded = record
@@ -195,7 +203,7 @@ def _prepare_pictures(source: sources.Source, path: Path, facts: dict, *, skip: 
             state["rows"] = len(ids)
             # The order makes a kill harmless: rows first, then the mark that says they are there.
             pictures.flush()
-            with ids_file.open("a", **text) as file:
+            with ids_file.open("a", **_TEXT) as file:
                 file.writelines(f"{name}\n" for name in ids[rows:])
             disk.write_json(state_file, state)
             bar.update(len(chunk))
