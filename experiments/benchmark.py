@@ -44,17 +44,15 @@ from typing import Any
 
 import benchmark_report
 from absl import flags
-from etils import epy
 
-from koalagan import errors, precision
+from koalagan import errors, lazy, precision
 from koalagan.data import flags as data_flags
 from koalagan.errors import UserError
 from koalagan.models import GENERATORS
 
-with epy.lazy_imports():
-    import benchmark_cases
-    import benchmark_commands
-    import benchmark_steps
+benchmark_cases = lazy.module("benchmark_cases")
+benchmark_commands = lazy.module("benchmark_commands")
+benchmark_steps = lazy.module("benchmark_steps")
 
 # Where the function is that measures a case: it bears the case's name.
 _CASES = {

@@ -18,15 +18,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from absl import flags
-from etils import epy
 from PIL import Image
 
-from koalagan import errors, files, progress, saved_model
+from koalagan import errors, files, lazy, progress, saved_model
 from koalagan.data import pictures, sources
 from koalagan.errors import UserError
 
-with epy.lazy_imports():
-    import tensorflow as tf
+tf = lazy.module("tensorflow")
 
 
 def define_flags(fv: flags.FlagValues = flags.FLAGS) -> None:

@@ -23,20 +23,19 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from etils import epy
 from PIL import Image
 
 import koalagan
-from koalagan import errors, files, progress, saved_model
+from koalagan import errors, files, lazy, progress, saved_model
 from koalagan.data import flags as data_flags
 from koalagan.data import sources, store
 from koalagan.errors import UserError, one_line
 
-with epy.lazy_imports():
-    import keras
-    import tensorflow as tf
-
-    from koalagan import lab, metrics, summaries
+keras = lazy.module("keras")
+tf = lazy.module("tensorflow")
+lab = lazy.module("koalagan.lab")
+metrics = lazy.module("koalagan.metrics")
+summaries = lazy.module("koalagan.summaries")
 
 # From L, float32 [B, H, W, 1], to ab [B, H, W, 2].
 Predictor = Callable[["tf.Tensor"], "tf.Tensor"]

@@ -24,19 +24,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
-from etils import epy
 
 import koalagan
-from koalagan import errors, precision, run_flags, saved_model, workdir
+from koalagan import errors, lazy, precision, run_flags, saved_model, workdir
 from koalagan.data.pictures import resize
 from koalagan.errors import UserError, one_line
 from koalagan.models import FROZEN
 
-with epy.lazy_imports():
-    import keras
-    import tensorflow as tf
-
-    from koalagan import checkpoint, lab
+keras = lazy.module("keras")
+tf = lazy.module("tensorflow")
+checkpoint = lazy.module("koalagan.checkpoint")
+lab = lazy.module("koalagan.lab")
 
 # Flags of the run that the SavedModel's metadata repeats.
 _DESCRIBED = (

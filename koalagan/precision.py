@@ -7,11 +7,10 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from etils import epy
+from koalagan import lazy
 
-with epy.lazy_imports():
-    import keras
-    import tensorflow as tf
+keras = lazy.module("keras")
+tf = lazy.module("tensorflow")
 
 CHOICES = ("auto", "float32", "float16", "bfloat16")
 

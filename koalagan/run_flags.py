@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from etils import epy
 
-from koalagan import precision
+from koalagan import lazy, precision
 from koalagan.data.flags import define_data_flags
 from koalagan.errors import UserError, one_line
 from koalagan.models import BACKBONES, FROZEN, GENERATORS
 
-with epy.lazy_imports():
-    import keras
+keras = lazy.module("keras")
 
 # Weights that are no path, even where a folder bears the name.
 _WEIGHTS_BY_NAME = ("imagenet", "pascalvoc", "random", "none")

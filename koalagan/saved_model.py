@@ -8,12 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from etils import epy
-
+from koalagan import lazy
 from koalagan.errors import UserError, one_line
 
-with epy.lazy_imports():
-    import tensorflow as tf
+tf = lazy.module("tensorflow")
 
 
 def facts(path: str) -> dict[str, Any]:

@@ -11,22 +11,22 @@ import time
 from collections.abc import Sequence
 
 from absl import flags
-from etils import epy
 
-from koalagan import evaluate, export, precision, run_flags, workdir
+from koalagan import evaluate, export, lazy, precision, run_flags, workdir
 from koalagan.data import flags as data_flags
 from koalagan.data import sources, store
 from koalagan.errors import UserError, run
 from koalagan.models import BACKBONES
 
 # What asks for TensorFlow is imported when it is used: flags and mistakes in them need not wait.
-with epy.lazy_imports():
-    import keras
-    import tensorflow as tf
-
-    from koalagan import checkpoint, gan, saving, summaries
-    from koalagan.data import pipeline
-    from koalagan.models import patchgan
+keras = lazy.module("keras")
+tf = lazy.module("tensorflow")
+checkpoint = lazy.module("koalagan.checkpoint")
+gan = lazy.module("koalagan.gan")
+saving = lazy.module("koalagan.saving")
+summaries = lazy.module("koalagan.summaries")
+pipeline = lazy.module("koalagan.data.pipeline")
+patchgan = lazy.module("koalagan.models.patchgan")
 
 GRID_PICTURES = 8
 

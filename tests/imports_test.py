@@ -25,3 +25,15 @@ def test_a_command_reads_its_flags_without_tensorflow(name):
     ended = subprocess.run(command, capture_output=True, text=True)
     assert "--output_dir" in ended.stdout or "--generator" in ended.stdout
     assert ended.stderr.splitlines()[-1] == "imported: set()"
+
+
+def test_tfds_can_be_the_first_thing_that_is_used():
+    """It imports much that imports it; nothing of that may wait for itself."""
+    program = (
+        "from koalagan.data import sources\n"
+        "try:\n    sources.open_source('no_such_dataset', 'train')\n"
+        "except ValueError as error:\n    print(error)\n"
+    )
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert "no dataset 'no_such_dataset'" in ended.stdout, ended.stderr

@@ -14,13 +14,12 @@ import threading
 import warnings
 
 import numpy as np
-from etils import epy
 from PIL import Image, ImageOps
 
+from koalagan import lazy
 from koalagan.errors import UserError, one_line
 
-with epy.lazy_imports():
-    import tensorflow as tf
+tf = lazy.module("tensorflow")
 
 # Pillow would otherwise try every format it knows, PostScript through Ghostscript among them.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")

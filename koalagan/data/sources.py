@@ -22,14 +22,15 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from etils import epy
 
+from koalagan import lazy
 from koalagan.errors import UserError, one_line
 
-with epy.lazy_imports():
-    import tensorflow as tf
-    import tensorflow_datasets as tfds
-    from tensorflow_datasets.core import naming, read_only_builder, registered
+tf = lazy.module("tensorflow")
+tfds = lazy.module("tensorflow_datasets")
+naming = lazy.module("tensorflow_datasets.core.naming")
+read_only_builder = lazy.module("tensorflow_datasets.core.read_only_builder")
+registered = lazy.module("tensorflow_datasets.core.registered")
 
 PICTURE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 
