@@ -236,3 +236,59 @@ def test_the_model_waits_for_neither_files_nor_codecs(model, tmp_path, monkeypat
     monkeypatch.setattr(colorize, "_load", load)
     assert run(model, tmp_path / "out", tmp_path / "photos") == {}
     assert beside == [True] * 4
+
+
+def test_pictures_as_the_world_has_them(model, tmp_path):
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    grey = photograph(folder / "grey.png")
+    rgb = np.repeat(grey[..., None], 3, axis=-1)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    good = {
+        "palette.png": Image.fromarray(rgb).quantize(),
+        "deep.png": Image.fromarray(grey.astype(np.uint16) * 257),
+        "cmyk.jpg": Image.fromarray(rgb).convert("CMYK"),
+        "alpha.png": Image.fromarray(rgb).convert("RGBA"),
+        "turned.jpg": Image.fromarray(np.rot90(rgb, 1)),
+        "1x1.png": Image.fromarray(rgb[:1, :1]),
+        "1x5000.png": Image.fromarray(np.repeat(rgb[:, :1], 500, axis=0)),
+        "large.png": Image.new("L", (3000, 3000), 120),
+    }
+    for name, image in good.items():
+        more = {"exif": turned} if name == "turned.jpg" else {}
+        image.save(folder / name, **more)
+    Image.fromarray(rgb).save(folder / "extension.jpg", "PNG")
+    Image.fromarray(rgb).save(folder / "tiff.png", "TIFF")
+    (folder / "folder.jpg").mkdir()
+    photograph(folder / "folder.jpg" / "inside.png")
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "cut.png").write_bytes((folder / "grey.png").read_bytes()[:80])
+    (folder / "text.jpg").write_text("no picture")
+    os.symlink("loop.png", folder / "loop.png")
+    os.symlink("nowhere.png", folder / "nowhere-link.png")
+    os.mkfifo(folder / "pipe.png")
+
+    left_out = run(model, out, folder)
+    bad = ["cut.png", "empty.jpg", "loop.png", "nowhere-link.png", "pipe.png", "text.jpg"]
+    assert sorted(os.path.basename(path) for path in left_out) == bad
+    for path, sentence in left_out.items():
+        assert path in sentence and "\n" not in sentence
+    coloured = ["grey.png", "extension.jpg", "tiff.png", *good, "folder.jpg/inside.png"]
+    assert tree(out) == sorted(os.path.splitext(name)[0] + ".png" for name in coloured)
+    for name in ("palette", "deep", "alpha", "cmyk", "turned", "extension", "tiff", "grey"):
+        expected = rgb2lab(rgb)[..., 0]
+        tolerance = 6.0 if name in ("cmyk", "turned") else 1.0  # JPEG
+        assert np.abs(lightness(out / f"{name}.png") - expected).mean() < tolerance, name
+    with Image.open(out / "1x5000.png") as result:
+        assert result.size == (1, 5000)
+
+
+def test_a_picture_too_large_for_the_memory_is_left_out(model, tmp_path, monkeypatch):
+    photograph(tmp_path / "large.png", height=100, width=100)
+    photograph(tmp_path / "small.png")
+    monkeypatch.setattr(colorize, "_memory_available", lambda: 10**6)
+    left_out = run(model, tmp_path / "out", tmp_path / "large.png", tmp_path / "small.png")
+    assert list(left_out.values())[0].endswith(
+        "(100x100 pixels) does not fit into memory: make it smaller."
+    )
+    assert tree(tmp_path / "out") == ["small.png"]

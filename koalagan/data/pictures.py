@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import stat
 import threading
 import warnings
 
@@ -27,6 +29,22 @@ _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 
 class BadPicture(UserError):
     """One picture that is damaged or of a kind that cannot be read; its text names the picture."""
+
+
+def read(path: str) -> bytes:
+    """A picture file's bytes.
+
+    Raises:
+        BadPicture: it is no file, or cannot be read.
+    """
+    try:
+        # A pipe would be waited for.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise BadPicture(f"The picture {path} is no file.")
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise BadPicture(f"The picture {path} cannot be read: {error.strerror}.") from error
 
 
 def decode(encoded: bytes, name: str) -> np.ndarray:

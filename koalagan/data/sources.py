@@ -24,6 +24,7 @@ import numpy as np
 from absl import logging
 
 from koalagan import lazy
+from koalagan.data import pictures
 from koalagan.errors import UserError, one_line
 
 tf = lazy.module("tensorflow")
@@ -136,10 +137,9 @@ def _open_folder(split: str, data_dir: str | None) -> Source:
 def _read(path: str) -> bytes:
     """A file's bytes; none where it cannot be read, so that it counts as one bad picture."""
     try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        logging.warning("%s: %s", path, error.strerror)
+        return pictures.read(path)
+    except pictures.BadPicture as error:
+        logging.warning("%s", error)
         return b""
 
 
