@@ -78,7 +78,7 @@ def colorize_files(
         UserError: nothing to colour, no such model, or no place to write to.
     """
     jobs = _plan(photographs, output_dir)
-    colorize = _load(saved_model)
+    colorize = load_model(saved_model)
     try:
         os.makedirs(output_dir, exist_ok=True)
     except OSError as error:
@@ -202,7 +202,7 @@ def _result_names(name: str, shared: bool) -> Iterator[str]:
         yield f"{name}-{number}.png"
 
 
-def _load(path: str) -> Callable[[np.ndarray, str], np.ndarray]:
+def load_model(path: str) -> Callable[[np.ndarray, str], np.ndarray]:
     """A function from (picture [h,w,3], its path for messages) to the picture in colour."""
     signature = saved_model.load(path, "serving_default", "colorized")
 

@@ -215,7 +215,7 @@ def test_the_model_waits_for_neither_files_nor_codecs(model, tmp_path, monkeypat
         finally:
             read[os.path.basename(path)].set()
 
-    def load(path, load=colorize._load):
+    def load(path, load=colorize.load_model):
         colour = load(path)
 
         def slow(rgb, path):
@@ -233,7 +233,7 @@ def test_the_model_waits_for_neither_files_nor_codecs(model, tmp_path, monkeypat
         return slow
 
     monkeypatch.setattr(pictures, "decode", decode)
-    monkeypatch.setattr(colorize, "_load", load)
+    monkeypatch.setattr(colorize, "load_model", load)
     assert run(model, tmp_path / "out", tmp_path / "photos") == {}
     assert beside == [True] * 4
 
