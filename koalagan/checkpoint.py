@@ -85,6 +85,7 @@ class RunCheckpoint:
             self._folder,
             "step",
             lambda path: self._checkpoint.read(path).assert_consumed(),
+            set_aside=True,
         )
 
     def save(self, validated: bool = True) -> str:
@@ -188,8 +189,16 @@ def _flush_to_disk(path: Path) -> None:
         os.close(handle)
 
 
-def _restore_newest(folder: Path, kind: str, restore: Callable[[str], Any]) -> bool:
-    """Restores the newest that can be read; the damaged ones after it are set aside and named."""
+def _restore_newest(
+    folder: Path, kind: str, restore: Callable[[str], Any], *, set_aside: bool
+) -> bool:
+    """Restores the newest that can be read, and names the damaged ones after it.
+
+    Args:
+        folder, kind: see `_found`.
+        restore: reads a checkpoint.
+        set_aside: rename the damaged ones, as only the run itself may.
+    """
     damaged: list[tuple[Path, Exception]] = []
     for path in _found(folder, kind):
         try:
@@ -198,11 +207,13 @@ def _restore_newest(folder: Path, kind: str, restore: Callable[[str], Any]) -> b
             damaged.append((path, error))
             continue
         for broken, error in damaged:
-            for file in _files(broken):
-                os.replace(file, file.with_name(f"damaged-{file.name}"))
+            if set_aside:
+                for file in filter(Path.exists, _files(broken)):
+                    os.replace(file, file.with_name(f"damaged-{file.name}"))
             print(
-                f"koalagan: the checkpoint {broken} cannot be read ({one_line(error)}): it is set "
-                f"aside as damaged-{broken.name}, and {path.name} is used.",
+                f"koalagan: the checkpoint {broken} cannot be read ({one_line(error)}): "
+                f"{path.name} is used"
+                + (f", and it is set aside as damaged-{broken.name}." if set_aside else "."),
                 file=sys.stderr,
             )
         return True
@@ -228,6 +239,7 @@ def restore_generator(generator: keras.Model, workdir: str, *, best: bool = Fals
         status = checkpoint.read(path)
         status.assert_existing_objects_matched().expect_partial()
 
-    if not _restore_newest(_folder(workdir), "best" if best else "step", restore):
+    kind = "best" if best else "step"
+    if not _restore_newest(_folder(workdir), kind, restore, set_aside=False):
         what = "no best checkpoint: no epoch of it is validated" if best else "no checkpoint"
         raise UserError(f"{workdir} holds {what}: train it first, or name another run.")
