@@ -64,6 +64,7 @@ def fresh():
 
 @pytest.fixture(scope="module")
 def model():
+    keras.utils.set_random_seed(0)
     return enliven(resnet18_unet.build(image_size=64), 1)
 
 
