@@ -2,9 +2,10 @@
 """Colours photographs: `python -m koalagan.colorize --saved_model=DIR --output_dir=OUT PHOTO...`.
 
 Takes files and folders (with all that lies below them; the tree is kept) in any size and any format
-of `koalagan.data.pictures`, turned upright by their EXIF orientation. Every result is a PNG of full
-size with the photograph's own lightness. `x/a.jpg` becomes `OUT/x/a.png`; where that name would
-belong to two photographs, or is itself one of them, their whole names are kept: `OUT/x/a.jpg.png`.
+of `koalagan.data.pictures`, turned upright by their EXIF orientation and converted to sRGB by their
+colour profile. Every result is a PNG of full size with the photograph's own lightness. `x/a.jpg`
+becomes `OUT/x/a.png`; where that name would belong to two photographs, or is itself one of them,
+their whole names are kept: `OUT/x/a.jpg.png`.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ lightness. Three signatures, each with one named input and one named output:
 
 The networks see what they saw in training: L of the picture resized as uint8 (`data/pictures.py`).
 `predict_ab` takes any size that the generator takes, the other two any size at all. Pictures in
-`image_bytes` are JPEG, PNG, BMP (without a palette), GIF or WebP and may differ in size; EXIF
-orientation is not applied, TensorFlow cannot read it.
+`image_bytes` are JPEG, PNG, BMP (without a palette), GIF or WebP and may differ in size; their EXIF
+orientation and colour profiles are not applied, TensorFlow cannot read them.
 """
 
 from __future__ import annotations

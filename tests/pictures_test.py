@@ -3,6 +3,7 @@
 
 import concurrent.futures
 import io
+import struct
 import warnings
 
 import numpy as np
@@ -100,6 +101,86 @@ def test_decode_transparent_palette_entry():
     image.putpalette([0, 0, 0, 10, 20, 30])
     decoded = pictures.decode(encode(image, transparency=0), "x")
     np.testing.assert_array_equal(decoded, [[[255, 255, 255], [10, 20, 30]]])
+
+
+def icc_profile(space: bytes, colorants: dict[bytes, tuple], gamma: float) -> bytes:
+    """A version 2 profile of a display: its primaries under D50 and one gamma for all channels."""
+
+    def s15(*values):
+        return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
+
+    white = (0.9642, 1.0, 0.8249)
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+    desc = b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78)
+    tags = {b"desc": desc, b"cprt": b"text" + bytes(4) + b"none\0", b"wtpt": None}
+    tags |= {name: None for name in colorants}
+    xyz = {b"wtpt": white, **colorants}
+    tags |= {name: b"XYZ " + bytes(4) + s15(*values) for name, values in xyz.items()}
+    curves = (b"kTRC",) if space == b"GRAY" else (b"rTRC", b"gTRC", b"bTRC")
+    tags |= dict.fromkeys(curves, curve)
+    table, data, start = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, content in tags.items():
+        content += bytes(-len(content) % 4)
+        table += name + struct.pack(">II", start + len(data), len(content))
+        data += content
+    header = struct.pack(">I4sI4s4s4s", start + len(data), b"", 0x02100000, b"mntr", space, b"XYZ ")
+    header = header.ljust(36, b"\0") + b"acsp"
+    header = header.ljust(68, b"\0") + s15(*white)
+    return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + data
+
+
+# sRGB's primaries under D50, as every sRGB profile has them.
+SRGB_COLORANTS = {
+    b"rXYZ": (0.43607, 0.22249, 0.01392),
+    b"gXYZ": (0.38515, 0.71687, 0.09708),
+    b"bXYZ": (0.14307, 0.06061, 0.71410),
+}
+
+
+def srgb_of_linear(values):
+    linear = values / 255
+    curve = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return 255 * curve
+
+
+def test_decode_converts_colours_by_their_profile():
+    rgb = picture(height=32, width=32)
+    red, green, blue = SRGB_COLORANTS.values()
+    linear = icc_profile(b"RGB ", SRGB_COLORANTS, 1.0)
+    mixed = icc_profile(b"RGB ", {b"rXYZ": blue, b"gXYZ": red, b"bXYZ": green}, 1.0)
+    for kind in ("PNG", "TIFF", "WEBP"):
+        options = {"lossless": True} if kind == "WEBP" else {}
+        decoded = pictures.decode(encode(rgb, kind, icc_profile=linear, **options), "x")
+        np.testing.assert_allclose(decoded, srgb_of_linear(rgb), atol=1.6)
+    decoded = pictures.decode(encode(rgb, icc_profile=mixed), "x")
+    np.testing.assert_allclose(decoded, srgb_of_linear(rgb[..., [1, 2, 0]]), atol=1.6)
+
+
+def test_decode_converts_other_kinds_of_pictures_by_their_profile():
+    grey = picture(channels=0)
+    decoded = pictures.decode(encode(grey, icc_profile=icc_profile(b"GRAY", {}, 1.8)), "x")
+    linear = 255 * (grey / 255) ** 1.8
+    expected = np.repeat(srgb_of_linear(linear)[..., None], 3, axis=-1)
+    np.testing.assert_allclose(decoded, expected, atol=1.6)
+    linear = icc_profile(b"RGB ", SRGB_COLORANTS, 1.0)
+    rgba = picture(channels=4)
+    rgba[..., 3] = 255
+    decoded = pictures.decode(encode(rgba, icc_profile=linear), "x")
+    np.testing.assert_allclose(decoded, srgb_of_linear(rgba[..., :3]), atol=1.6)
+    palette = Image.fromarray(picture()).quantize(8)
+    decoded = pictures.decode(encode(palette, icc_profile=linear), "x")
+    expected = srgb_of_linear(np.asarray(palette.convert("RGB")))
+    np.testing.assert_allclose(decoded, expected, atol=1.6)
+
+
+def test_decode_takes_a_picture_as_it_lies_where_its_profile_does_not_fit():
+    rgb, grey = picture(), picture(channels=0)
+    linear = icc_profile(b"RGB ", SRGB_COLORANTS, 1.0)
+    as_srgb = linear.replace(b"test", b"sRGB")
+    for profile in (b"broken", linear[:200], icc_profile(b"GRAY", {}, 1.0), as_srgb):
+        np.testing.assert_array_equal(pictures.decode(encode(rgb, icc_profile=profile), "x"), rgb)
+    decoded = pictures.decode(encode(grey, icc_profile=linear), "x")
+    np.testing.assert_array_equal(decoded, np.repeat(grey[..., None], 3, axis=-1))
 
 
 def test_decode_takes_a_good_picture_with_broken_exif():

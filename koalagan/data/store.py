@@ -27,7 +27,7 @@ from koalagan.data import disk, features, sources
 from koalagan.data import pictures as picture_files
 from koalagan.errors import UserError, one_line
 
-_FORMAT = 1  # raise it when the meaning of a stored row changes
+_FORMAT = 2  # raise it when the meaning of a stored row changes
 # File names need not be valid Unicode.
 _TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}
 _CHUNK = 64  # rows between two marks of progress
