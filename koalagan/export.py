@@ -2,8 +2,8 @@
 """A trained generator as a SavedModel that TensorFlow loads without koalagan.
 
 The whole chain is inside, in float32: decoding, Lab, the frozen networks, the generator at its own
-size, its chroma resized bilinearly to the picture's size and joined with the picture's own
-lightness. Three signatures, each with one named input and one named output:
+size, its chroma brought to the picture's size and joined with the picture's own lightness
+(`joining.py`). Three signatures, each with one named input and one named output:
 
     serving_default  image uint8 [B,H,W,C], C 1 or 3   -> colorized uint8 [B,H,W,3]
     colorize_bytes   image_bytes string [B]            -> colorized_bytes string [B], PNG
@@ -34,6 +34,7 @@ from koalagan.models import FROZEN
 keras = lazy.module("keras")
 tf = lazy.module("tensorflow")
 checkpoint = lazy.module("koalagan.checkpoint")
+joining = lazy.module("koalagan.joining")
 lab = lazy.module("koalagan.lab")
 
 # Flags of the run that the SavedModel's metadata repeats.
@@ -236,8 +237,7 @@ class _Chain:
         with tf.control_dependencies([one_or_three]):
             image = tf.tile(image, [1, 1, 1, 3 // channels])
         image = tf.ensure_shape(image, [None, None, None, 3])
-        ab = self._ab_of_small(resize(image, self._size))
-        return {"colorized": _join(image, ab)}
+        return {"colorized": joining.join(image, *self._predict(resize(image, self._size)))}
 
     def colorize_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         # Pictures are decoded twice, which costs far less than holding a batch of full-size
@@ -248,27 +248,23 @@ class _Chain:
             fn_output_signature=tf.TensorSpec([*self._size, 3], tf.uint8),
         )
 
-        def finish(encoded_and_ab):
-            encoded, ab = encoded_and_ab
-            return tf.io.encode_png(_join(_decode(encoded), ab))
+        def finish(encoded_and_prediction):
+            encoded, L, ab = encoded_and_prediction
+            joined = joining.join(_decode(encoded)[None], L[None], ab[None])
+            return tf.io.encode_png(joined[0])
 
         colorized = tf.map_fn(
             finish,
-            (image_bytes, self._ab_of_small(small)),
+            (image_bytes, *self._predict(small)),
             fn_output_signature=tf.string,
-            parallel_iterations=1,  # Lab at full size takes much memory; its ops use all cores.
+            parallel_iterations=1,  # Full-size pictures take much memory; joining uses all cores.
         )
         return {"colorized_bytes": colorized}
 
-    def _ab_of_small(self, rgb: tf.Tensor) -> tf.Tensor:
-        return self.predict_ab(lab.rgb_to_lab(rgb)[0])["ab"]
-
-
-def _join(rgb: tf.Tensor, ab: tf.Tensor) -> tf.Tensor:
-    """The pictures in the predicted colours, with the lightness they have; batched or single."""
-    L, _ = lab.rgb_to_lab(rgb)
-    size = tf.shape(rgb)[-3:-1]
-    return lab.lab_to_rgb(L, tf.image.resize(ab, size, method="bilinear", antialias=True))
+    def _predict(self, rgb: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """L of pictures of the model's size, and what it answers."""
+        L, _ = lab.rgb_to_lab(rgb)
+        return L, self.predict_ab(L)["ab"]
 
 
 def _decode(encoded: tf.Tensor) -> tf.Tensor:
