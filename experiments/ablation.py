@@ -32,7 +32,7 @@ from typing import Any
 from ablation_report import epoch_losses, format_report
 from absl import flags
 
-from koalagan import errors, evaluate, files, run_flags, train, workdir
+from koalagan import errors, evaluate, files, run_flags, saved_model, train, workdir
 from koalagan.data import flags as data_flags
 from koalagan.data import sources, store
 from koalagan.errors import UserError
@@ -185,7 +185,7 @@ def measure(names: Sequence[str], given: flags.FlagValues) -> dict[str, Any]:
     )
     paths = evaluate.names([f"{given.workdir}/{name}/export" for name in names])
     result = evaluate.evaluate_models(
-        {shown: evaluate.saved_model_predictor(path) for shown, path in paths.items()},
+        {shown: saved_model.predictor(path) for shown, path in paths.items()},
         prepared.pictures,
         data=evaluate.describe(prepared.manifest, paths),
         output_dir=given.workdir,

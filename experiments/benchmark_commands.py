@@ -125,7 +125,7 @@ def colorize(settings: Settings) -> list[dict[str, Any]]:
         photographs = Path(f"{settings['folder']}/photographs-{count}")
         photographs.mkdir()
         for number in range(count):
-            picture = Image.fromarray(drawn(number, (480, 640)))
+            picture = Image.fromarray(drawn(number, (480, 640))).convert("L")
             picture.save(photographs / f"{number}.jpg", quality=95)
         took[count], peak = _run(
             "-m",

@@ -22,7 +22,7 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from koalagan import colorize, errors, export, progress
+from koalagan import colorizer, errors, export, photographs, progress
 from koalagan.data import pictures
 from koalagan.data.koala_scenes import drawing
 
@@ -90,7 +90,7 @@ def through_signature(signature: Callable[..., dict], encoded: bytes) -> str:
 
 
 def through_colorize(colour: Callable, encoded: bytes, path: Path) -> str:
-    """ "coloured" or "refused"; `colour` is what `colorize` colours with, `path` is written."""
+    """ "coloured" or "refused"; `colour` colours an array, `path` is written."""
     path.write_bytes(encoded)
     try:
         rgb = pictures.decode(pictures.read(str(path)), str(path))
@@ -99,7 +99,9 @@ def through_colorize(colour: Callable, encoded: bytes, path: Path) -> str:
         if "\n" in sentence or str(path) not in sentence:
             raise AssertionError(f"not one sentence that names the picture: {sentence}") from error
         return "refused"
-    if colour(rgb, str(path)).shape != rgb.shape:
+    photographs.metadata(encoded)
+    colorizer.has_color(rgb)
+    if colour(rgb).shape != rgb.shape:
         raise AssertionError("the result is of another size")
     return "coloured"
 
@@ -122,7 +124,7 @@ def main(argv: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = given.saved_model or export_small(Path(folder))
         signature = tf.saved_model.load(path).signatures["colorize_bytes"]
-        colour = colorize.load_model(path)
+        colour = colorizer.load(path).colorize
         kept = Path(given.keep)
         with progress.bar("fuzz", given.files, unit="file") as bar:
             for _ in range(given.files):

@@ -24,11 +24,12 @@ def one_line(error: object) -> str:
     return (text if len(text) <= 300 else text[:300] + "...").replace(". ", "; ")
 
 
-def run(main: Callable[[Sequence[str]], Any]) -> None:
+def run(main: Callable[[Sequence[str]], Any], resumed_by: str = "the same command") -> None:
     """Runs `main(argv)` under absl: flag errors and `UserError` exit 1 with their sentence.
 
     Args:
         main: gets the positional arguments, program name first; returns the exit status or None.
+        resumed_by: what goes on after Ctrl-C.
     """
 
     def guarded(argv: Sequence[str]) -> Any:
@@ -39,7 +40,7 @@ def run(main: Callable[[Sequence[str]], Any]) -> None:
             return 1
         except KeyboardInterrupt:
             print(
-                "\nkoalagan: interrupted; what was finished is kept, and the same command goes on.",
+                f"\nkoalagan: interrupted; what was finished is kept, and {resumed_by} goes on.",
                 file=sys.stderr,
             )
             return 128 + signal.SIGINT

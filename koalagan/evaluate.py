@@ -17,7 +17,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ import koalagan
 from koalagan import errors, files, lazy, progress, saved_model
 from koalagan.data import flags as data_flags
 from koalagan.data import sources, store
-from koalagan.errors import UserError, one_line
+from koalagan.errors import UserError
 
 keras = lazy.module("keras")
 tf = lazy.module("tensorflow")
@@ -116,6 +116,57 @@ def evaluate_models(
     return result
 
 
+def evaluate_saved_models(
+    saved_models: Sequence[str],
+    *,
+    dataset: str,
+    split: str,
+    output_dir: str,
+    data_dir: str | None = None,
+    download: bool = False,
+    image_size: int | None = None,
+    resize: str = "stretch",
+    on_bad_picture: str = "fail",
+    store_dir: str | None = None,
+    batch_size: int = 16,
+) -> dict[str, Any]:
+    """Measures exported models on a split of a dataset; prepares its pictures where they are not.
+
+    Args:
+        saved_models: folders of exported models, or of their runs.
+        dataset: a TFDS name, or "folder".
+        split: in TFDS's syntax.
+        output_dir, batch_size: see `evaluate_models`.
+        data_dir, download: see `sources.open_source`.
+        image_size: side of the pictures; None for what the models were exported for.
+        resize, on_bad_picture: see `store.prepare`.
+        store_dir: where prepared pictures are kept; None for koalagan's folder in the user's cache.
+
+    Returns:
+        The content of `metrics.json`.
+
+    Raises:
+        UserError: a model, the pictures or a place to write to cannot be had.
+    """
+    paths = names([saved_model.find(os.path.expanduser(path)) for path in saved_models])
+    image_size = image_size or _image_size(paths.values())
+    models = {name: saved_model.predictor(path) for name, path in paths.items()}
+    prepared = store.prepare(
+        sources.open_source(dataset, split, data_dir=data_dir, download=download),
+        store_dir=store_dir or data_flags.default_store_dir(),
+        image_size=(image_size, image_size),
+        resize=resize,
+        on_bad_picture=on_bad_picture,
+    )
+    return evaluate_models(
+        models,
+        prepared.pictures,
+        data=describe(prepared.manifest, paths),
+        output_dir=output_dir,
+        batch_size=batch_size,
+    )
+
+
 def format_table(result: Mapping[str, Any]) -> str:
     """The result of `evaluate_models` as text: a Markdown table, aligned so as to read as it is."""
     cells = [list(_COLUMNS.values())]
@@ -132,28 +183,6 @@ def format_table(result: Mapping[str, Any]) -> str:
         f"{truth['colorfulness']:.2f}.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def saved_model_predictor(path: str) -> Predictor:
-    """Loads a SavedModel that koalagan exported, for its signature `predict_ab`.
-
-    Raises:
-        UserError: there is no such SavedModel, it cannot be read, or koalagan did not export it;
-            when called, it does not take pictures of that size.
-    """
-    signature = saved_model.load(path, "predict_ab", "ab")
-
-    def predict(L: tf.Tensor) -> tf.Tensor:
-        try:
-            return signature(L=L)
-        except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
-            height, width = L.shape[1:3]
-            raise UserError(
-                f"the SavedModel in {path} does not take pictures of {height}x{width}: pass the "
-                f"--image_size it was exported for ({one_line(error)})."
-            ) from error
-
-    return predict
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -187,25 +216,17 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise UserError(f"evaluate takes only flags, and {argv[1]!r} is none: see --help.")
     settings.output_dir = os.path.expanduser(settings.output_dir)
-    settings.saved_model = [os.path.expanduser(path) for path in settings.saved_model]
-    paths = names(settings.saved_model)
-    image_size = _image_size(settings)
-    models = {name: saved_model_predictor(path) for name, path in paths.items()}
-    source = sources.open_source(
-        settings.dataset, settings.split, data_dir=settings.data_dir, download=settings.download
-    )
-    prepared = store.prepare(
-        source,
-        store_dir=settings.store_dir,
-        image_size=(image_size, image_size),
+    result = evaluate_saved_models(
+        settings.saved_model,
+        dataset=settings.dataset,
+        split=settings.split,
+        output_dir=settings.output_dir,
+        data_dir=settings.data_dir,
+        download=settings.download,
+        image_size=settings.image_size if settings["image_size"].present else None,
         resize=settings.resize,
         on_bad_picture=settings.on_bad_picture,
-    )
-    result = evaluate_models(
-        models,
-        prepared.pictures,
-        data=describe(prepared.manifest, paths),
-        output_dir=settings.output_dir,
+        store_dir=settings.store_dir,
         batch_size=settings.batch_size,
     )
     print(format_table(result))
@@ -284,11 +305,9 @@ def describe(manifest: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str,
     return {**manifest, "models": known}
 
 
-def _image_size(settings: flags.FlagValues) -> int:
-    """--image_size, or where it is not given the size that the models were exported for."""
-    known = {tuple(saved_model.facts(path).get("image_size", ())) for path in settings.saved_model}
-    if settings["image_size"].present or known == {()}:
-        return settings.image_size
+def _image_size(paths: Iterable[str]) -> int:
+    """The size that the models were exported for."""
+    known = {tuple(saved_model.facts(path).get("image_size", (256, 256))) for path in paths}
     if len(known) > 1:
         raise UserError(
             "the models were exported for different sizes: name the one to measure at with "

@@ -25,6 +25,12 @@ def facts(path: str) -> dict[str, Any]:
         return {}
 
 
+def find(path: str) -> str:
+    """The SavedModel's folder, for that folder itself or a run's."""
+    export = Path(path) / "export"
+    return str(export) if (export / "saved_model.pb").is_file() else path
+
+
 def load(path: str, signature: str, output: str) -> Callable[..., tf.Tensor]:
     """The named output of a signature, as a function of the signature's keyword arguments.
 
@@ -56,3 +62,28 @@ def load(path: str, signature: str, output: str) -> Callable[..., tf.Tensor]:
 
     # By way of `loaded`: a signature alone does not keep the variables alive.
     return lambda **inputs: loaded.signatures[signature](**inputs)[output]
+
+
+def predictor(path: str) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The SavedModel's `predict_ab` as a function from L to ab.
+
+    Raises:
+        UserError: there is no such SavedModel, it cannot be read, or koalagan did not export it;
+            when called, it does not take pictures of that size.
+    """
+    signature = load(path, "predict_ab", "ab")
+
+    def predict(L: tf.Tensor) -> tf.Tensor:
+        try:
+            return signature(L=L)
+        except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+            height, width = L.shape[1:3]
+            own = facts(path).get("image_size")
+            named = f" (it was exported for {own[0]}x{own[1]})" if own else ""
+            raise UserError(
+                f"the SavedModel in {path} does not take pictures of {height}x{width}{named}: pass "
+                "a size that it takes, with --image_size to measure and --render_size to colour "
+                f"({one_line(error)})."
+            ) from error
+
+    return predict

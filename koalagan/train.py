@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from koalagan import evaluate, export, lazy, precision, run_flags, workdir
+from koalagan import evaluate, export, lazy, precision, run_flags, saved_model, workdir
 from koalagan.data import flags as data_flags
 from koalagan.data import sources, store
 from koalagan.errors import UserError, run
@@ -308,11 +308,11 @@ def _run(
     status = _train(model, run_checkpoint, settings, training, validation)
     if status:
         return status
-    saved_model = f"{settings.workdir}/export"
-    export.export_run(settings.workdir, saved_model)
-    paths = evaluate.names([saved_model])
+    exported = f"{settings.workdir}/export"
+    export.export_run(settings.workdir, exported)
+    paths = evaluate.names([exported])
     result = evaluate.evaluate_models(
-        {name: evaluate.saved_model_predictor(path) for name, path in paths.items()},
+        {name: saved_model.predictor(path) for name, path in paths.items()},
         validation.pictures,
         data=evaluate.describe(validation.manifest, paths),
         output_dir=settings.workdir,
@@ -320,7 +320,7 @@ def _run(
     print(evaluate.format_table(result))
     print(
         f"pictures:    {settings.workdir}/grid.png\n"
-        f"SavedModel:  {saved_model}\n"
+        f"SavedModel:  {exported}\n"
         f"TensorBoard: tensorboard --logdir={settings.workdir}/tensorboard\n"
         f"time:        {(time.monotonic() - started) / 60:.1f} minutes"
     )

@@ -1,7 +1,11 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """The colorize command: trees, names, upright pictures, bad pictures, nothing ever overwritten."""
 
+import base64
+import io
+import itertools
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -10,14 +14,16 @@ import time
 import keras
 import numpy as np
 import pytest
+import skimage.data
 import tensorflow as tf
 from absl import flags
 from PIL import Image
 from skimage.color import rgb2lab
 
-from koalagan import colorize, export
+from koalagan import colorize, colorizer, export
 from koalagan.data import pictures
 from koalagan.errors import UserError
+from koalagan.models.dropout import Dropout
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +54,12 @@ def lightness(path):
     return rgb2lab(np.asarray(Image.open(path).convert("RGB")))[..., 0]
 
 
-def run(model, output, *photographs):
+def run(model, output, *photographs, **options):
     return colorize.colorize_files(
-        saved_model=model, photographs=[str(path) for path in photographs], output_dir=str(output)
+        saved_model=model,
+        photographs=[str(path) for path in photographs],
+        output_dir=str(output),
+        **options,
     )
 
 
@@ -162,7 +171,7 @@ def test_mistakes_are_told_in_one_sentence(model, tmp_path):
         ((model, out, notes), "no pictures in"),
         ((model, out, tmp_path / "absent.jpg"), "no photograph or folder .*absent.jpg"),
         ((str(tmp_path / "absent"), out, photo), "no SavedModel in .*absent"),
-        ((str(other), out, photo), "no signature serving_default"),
+        ((str(other), out, photo), "no signature predict_ab"),
         ((str(damaged), out, photo), "damaged cannot be read"),
         ((model, photo, photo), "cannot be made"),
     ]:
@@ -207,7 +216,7 @@ def test_the_model_waits_for_neither_files_nor_codecs(model, tmp_path, monkeypat
     for name in names:
         photograph(tmp_path / "photos" / name)
     read = {name: threading.Event() for name in names}
-    beside = []
+    beside, coloured = [], itertools.count()
 
     def decode(data, path, decode=pictures.decode):
         try:
@@ -215,27 +224,192 @@ def test_the_model_waits_for_neither_files_nor_codecs(model, tmp_path, monkeypat
         finally:
             read[os.path.basename(path)].set()
 
-    def load(path, load=colorize.load_model):
-        colour = load(path)
-
-        def slow(rgb, path):
-            number = names.index(os.path.basename(path))
-            if number + 1 < len(names):
-                beside.append(read[names[number + 1]].wait(60))
-            if number:
-                written = tmp_path / "out" / names[number - 1]
-                deadline = time.monotonic() + 60
-                while not written.exists() and time.monotonic() < deadline:
-                    time.sleep(0.01)
-                beside.append(written.exists())
-            return colour(rgb, path)
-
-        return slow
+    def slow(self, rgb, colour=colorizer.Colorizer.colorize_batch, **options):
+        number = next(coloured)
+        if number + 1 < len(names):
+            beside.append(read[names[number + 1]].wait(60))
+        if number:
+            written = tmp_path / "out" / names[number - 1]
+            deadline = time.monotonic() + 60
+            while not written.exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            beside.append(written.exists())
+        return colour(self, rgb, **options)
 
     monkeypatch.setattr(pictures, "decode", decode)
-    monkeypatch.setattr(colorize, "load_model", load)
-    assert run(model, tmp_path / "out", tmp_path / "photos") == {}
+    monkeypatch.setattr(colorizer.Colorizer, "colorize_batch", slow)
+    assert run(model, tmp_path / "out", tmp_path / "photos", batch_size=1) == {}
     assert beside == [True] * 4
+
+
+def test_photographs_go_through_the_network_together(model, tmp_path, monkeypatch):
+    for number in range(5):
+        photograph(tmp_path / "photos" / f"{number}.png", number, height=9 + number)
+    photograph(tmp_path / "photos" / "large.png", height=60, width=60)
+    sizes = []
+
+    def count(self, rgb, colour=colorizer.Colorizer.colorize_batch, **options):
+        sizes.append([picture.shape[0] for picture in rgb])
+        return colour(self, rgb, **options)
+
+    monkeypatch.setattr(colorizer.Colorizer, "colorize_batch", count)
+    monkeypatch.setattr(colorize, "_BATCH_PIXELS", 2000)
+    assert run(model, tmp_path / "out", tmp_path / "photos", batch_size=3) == {}
+    assert sizes == [[9, 10, 11], [12, 13], [60]]
+    for number in range(5):
+        with Image.open(tmp_path / "out" / f"{number}.png") as result:
+            assert result.size == (14, 9 + number)
+
+
+def test_a_photograph_that_has_colour_is_copied_unless_asked_otherwise(model, tmp_path, capfd):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photograph(photos / "grey.png", height=64, width=64)
+    coloured = Image.fromarray(np.asarray(skimage.data.astronaut()[:200, :200]))
+    coloured.save(photos / "coloured.jpg")
+    assert run(model, out, photos) == {}
+    assert tree(out) == ["coloured.jpg", "grey.png"]
+    assert (out / "coloured.jpg").read_bytes() == (photos / "coloured.jpg").read_bytes()
+    said = capfd.readouterr().err
+    assert f"{photos / 'coloured.jpg'} has colour and is copied" in said
+    assert "1 of 2 pictures have colour already" in said and "--recolor" in said
+
+    assert run(model, out, photos, recolor=True) == {}
+    assert tree(out) == ["coloured.jpg", "coloured.png", "grey.png"]
+    colours = rgb2lab(np.asarray(Image.open(out / "coloured.png")))[..., 1:]
+    assert np.median(colours) == pytest.approx(0.15 * 110, abs=1)
+
+    # Where it lies already, there is nothing to copy.
+    before = (photos / "coloured.jpg").read_bytes()
+    assert run(model, photos, photos / "coloured.jpg") == {}
+    assert (photos / "coloured.jpg").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "format, ending, kind",
+    [
+        ("png", "png", "PNG"),
+        ("jpeg", "jpg", "JPEG"),
+        ("tiff", "tif", "TIFF"),
+        ("webp", "webp", "WEBP"),
+        ("bmp", "bmp", "BMP"),
+    ],
+)
+def test_formats(model, tmp_path, format, ending, kind):
+    grey = photograph(tmp_path / "a.png", height=32, width=40)
+    assert run(model, tmp_path / "out", tmp_path / "a.png", format=format, suffix="_new") == {}
+    assert tree(tmp_path / "out") == [f"a_new.{ending}"]
+    with Image.open(tmp_path / "out" / f"a_new.{ending}") as result:
+        assert result.format == kind and result.size == (40, 32)
+    expected = rgb2lab(np.repeat(grey[..., None], 3, axis=-1))[..., 0]
+    tolerance = 3.0 if kind in ("JPEG", "WEBP") else 0.5
+    assert np.abs(lightness(tmp_path / "out" / f"a_new.{ending}") - expected).mean() < tolerance
+
+
+def test_the_photographs_own_format(model, tmp_path):
+    for name in ("a.jpg", "a.png", "b.TIFF", "c.gif"):
+        photograph(tmp_path / "photos" / name)
+    assert run(model, tmp_path / "out", tmp_path / "photos", format="same") == {}
+    assert tree(tmp_path / "out") == ["a.jpg", "a.png", "b.TIFF", "c.gif"]
+
+
+def test_quality(model, tmp_path):
+    photograph(tmp_path / "a.png", height=200, width=200)
+    sizes = []
+    for quality in (20, 95):
+        run(model, tmp_path / "out", tmp_path / "a.png", format="jpeg", quality=quality)
+        sizes.append((tmp_path / "out" / "a.jpg").stat().st_size)
+    assert sizes[1] > 2 * sizes[0]
+
+
+def test_metadata_goes_with_the_result(model, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Kodak"
+    exif.get_ifd(0x8769)[0x9003] = "1936:06:01 12:00:00"
+    photograph(tmp_path / "a.jpg", exif=exif, dpi=(300, 300))
+    for format, ending in (("jpeg", "jpg"), ("png", "png"), ("tiff", "tif"), ("webp", "webp")):
+        assert run(model, tmp_path / "out", tmp_path / "a.jpg", format=format) == {}
+        with Image.open(tmp_path / "out" / f"a.{ending}") as result:
+            kept = result.getexif()
+            assert result.size == (10, 14) and kept[0x010F] == "Kodak" and 0x0112 not in kept
+            assert kept.get_ifd(0x8769)[0x9003] == "1936:06:01 12:00:00"
+            if ending != "webp":
+                assert result.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
+def test_saturation_and_render_size(model, tmp_path):
+    photograph(tmp_path / "a.png", height=32, width=32)
+
+    def chroma(**options):
+        assert run(model, tmp_path / "out", tmp_path / "a.png", **options) == {}
+        colours = rgb2lab(np.asarray(Image.open(tmp_path / "out" / "a.png")))
+        return np.hypot(colours[..., 1], colours[..., 2]).mean()
+
+    assert chroma(saturation=0.0) < 0.5
+    assert chroma(saturation=0.5) == pytest.approx(0.5 * chroma(), rel=0.05)
+    assert chroma(render_size=64) == pytest.approx(chroma(), rel=0.01)
+
+
+def test_variants_are_for_models_that_vary(model, tmp_path):
+    photograph(tmp_path / "a.png", height=32, width=32)
+    photograph(tmp_path / "a.jpg", height=32, width=32)
+    with pytest.raises(UserError, match="--dropout_at_inference for --variants"):
+        run(model, tmp_path / "out", tmp_path / "a.png", variants=3)
+    L = keras.Input((None, None, 1), name="L")
+    x = keras.layers.Conv2D(8, 1, bias_initializer="ones")(L)
+    ab = keras.layers.Conv2D(2, 1, activation="tanh")(Dropout(0.5, at_inference=True)(x))
+    noisy = str(tmp_path / "noisy")
+    export.export_savedmodel(
+        keras.Model({"L": L}, ab), None, noisy, (8, 8), metadata={"dropout_at_inference": True}
+    )
+    assert run(noisy, tmp_path / "out", tmp_path / "a.png", tmp_path / "a.jpg", variants=3) == {}
+    names = [f"a.{ending}-{number}.png" for ending in ("jpg", "png") for number in (1, 2, 3)]
+    assert tree(tmp_path / "out") == names
+    results = {(tmp_path / "out" / name).read_bytes() for name in names}
+    assert len(results) == 6
+
+
+def test_results_that_are_there(model, tmp_path, capfd):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photograph(photos / "a.png")
+    assert run(model, out, photos) == {}
+    (out / "a.png").write_text("mine")
+    photograph(photos / "b.png", seed=1)
+    with pytest.raises(UserError, match="1 results are there already.*--skip_existing"):
+        run(model, out, photos, overwrite=False)
+    assert run(model, out, photos, skip_existing=True) == {}
+    assert (out / "a.png").read_text() == "mine" and (out / "b.png").exists()
+    assert "1 results are there already" in capfd.readouterr().err
+    assert run(model, out, photos) == {}
+    assert (out / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_patterns_and_lists(model, tmp_path, monkeypatch):
+    for name in ("a1.png", "a2.png", "b1.png", "deep/er/a3.png"):
+        photograph(tmp_path / "photos" / name)
+    assert run(model, tmp_path / "1", tmp_path / "photos" / "a*.png") == {}
+    assert tree(tmp_path / "1") == ["a1.png", "a2.png"]
+    assert run(model, tmp_path / "2", tmp_path / "photos" / "**" / "a*.png") == {}
+    assert tree(tmp_path / "2") == ["a1.png", "a2.png", "a3.png"]
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{tmp_path}/photos/b1.png\n\n"))
+    assert run(model, tmp_path / "3", "-") == {}
+    assert tree(tmp_path / "3") == ["b1.png"]
+    with pytest.raises(UserError, match=r"Nothing is called .*z\*.png"):
+        run(model, tmp_path / "4", tmp_path / "z*.png")
+
+
+def test_contact_sheet(model, tmp_path):
+    photograph(tmp_path / "a<1>.png", height=40, width=60)
+    sheet = tmp_path / "new" / "sheet.html"
+    assert run(model, tmp_path / "out", tmp_path / "a<1>.png", contact_sheet=str(sheet)) == {}
+    page = sheet.read_text()
+    assert "a&lt;1&gt;.png" in page and "a<1>" not in page
+    assert not re.search(r"(src|href)=.?https?:", page)
+    before, after = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+        for data in re.findall(r"data:image/jpeg;base64,([^\"]+)", page)
+    )
+    assert before.shape == after.shape == (40, 60, 3)
+    assert rgb2lab(after)[..., 1].mean() - rgb2lab(before)[..., 1].mean() > 10
 
 
 def test_pictures_as_the_world_has_them(model, tmp_path):

@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from koalagan import evaluate, lab
+from koalagan import evaluate, lab, saved_model
 from koalagan.errors import UserError
 
 ROW = [
@@ -166,18 +166,18 @@ def test_a_result_that_cannot_be_measured_says_why(pictures, tmp_path):
     refuse({}, "file/out.*--output_dir", output_dir=tmp_path / "file" / "out")
 
 
-def test_saved_model_predictor_calls_predict_ab(tmp_path):
-    predict = evaluate.saved_model_predictor(save_model(tmp_path))
+def test_predictor_calls_predict_ab(tmp_path):
+    predict = saved_model.predictor(save_model(tmp_path))
     L = np.random.default_rng(0).uniform(-1, 1, (2, 5, 7, 1)).astype(np.float32)
     np.testing.assert_allclose(
         predict(tf.constant(L)), np.concatenate([0.1 * L, 0.2 * L], axis=-1), rtol=1e-6
     )
 
 
-def test_saved_model_predictor_refuses_what_it_cannot_use(tmp_path):
+def test_predictor_refuses_what_it_cannot_use(tmp_path):
     def refuse(path, match):
         with pytest.raises(UserError, match=match) as raised:
-            evaluate.saved_model_predictor(str(path))(tf.zeros([1, 16, 16, 1]))
+            saved_model.predictor(str(path))(tf.zeros([1, 16, 16, 1]))
         assert "\n" not in str(raised.value)
 
     refuse(tmp_path / "absent", "no SavedModel in .*absent")
@@ -267,19 +267,12 @@ def test_an_untrained_embedding_is_part_of_the_name_and_of_the_data(tmp_path):
 
 
 def test_pictures_are_measured_at_the_size_the_models_were_exported_for(tmp_path):
-    def size(*given):
-        settings = flags.FlagValues()
-        evaluate.define_flags(settings)
-        settings(["evaluate", "--output_dir=out", *given])
-        return evaluate._image_size(settings)
-
     for name, side in (("a", 96), ("b", 96), ("c", 64)):
         extra = tmp_path / name / "assets.extra"
         extra.mkdir(parents=True)
         (extra / "koalagan.json").write_text(json.dumps({"image_size": [side, side]}))
-    a, b, c = (f"--saved_model={tmp_path / name}" for name in "abc")
-    assert size(a, b) == 96
-    assert size(a, c, "--image_size=32") == 32
-    assert size(f"--saved_model={tmp_path / 'unknown'}") == 256
-    with pytest.raises(UserError, match="different sizes"):
-        size(a, c)
+    a, b, c = (str(tmp_path / name) for name in "abc")
+    assert evaluate._image_size([a, b]) == 96
+    assert evaluate._image_size([str(tmp_path / "unknown")]) == 256
+    with pytest.raises(UserError, match="different sizes.*--image_size"):
+        evaluate._image_size([a, c])

@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies
 
-from koalagan import colorize, run_flags
+import koalagan
+from koalagan import run_flags
 from koalagan.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -28,7 +29,8 @@ FUZZ = hypothesis.settings(
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = fuzz.export_small(tmp_path_factory.mktemp("model"))
-    return colorize.load_model(path), tf.saved_model.load(path).signatures["colorize_bytes"]
+    colour = koalagan.load(path).colorize
+    return colour, tf.saved_model.load(path).signatures["colorize_bytes"]
 
 
 @strategies.composite

@@ -435,7 +435,7 @@ def test_unknown_flags_and_arguments_exit_1_without_a_traceback():
 def test_seed_decides_the_result(run, tmp_path, monkeypatch):
     # Only the training is looked at.
     monkeypatch.setattr(train.export, "export_run", lambda *arguments: None)
-    monkeypatch.setattr(train.evaluate, "saved_model_predictor", lambda path: None)
+    monkeypatch.setattr(train.saved_model, "predictor", lambda path: None)
     monkeypatch.setattr(train.evaluate, "evaluate_models", lambda *arguments, **more: None)
     monkeypatch.setattr(train.evaluate, "format_table", lambda result: "")
     kernels = []

@@ -47,13 +47,13 @@ def define_data_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     )
     flags.DEFINE_string(
         "store_dir",
-        _default_store_dir(),
+        default_store_dir(),
         "Where prepared pictures are kept for every later run.",
         flag_values=flag_values,
     )
 
 
-def _default_store_dir() -> str:
+def default_store_dir() -> str:
     """koalagan's folder in the user's cache folder (XDG_CACHE_HOME, or ~/.cache)."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return os.path.join(cache, "koalagan")

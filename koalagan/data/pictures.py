@@ -47,6 +47,15 @@ def read(path: str) -> bytes:
         raise BadPicture(f"The picture {path} cannot be read: {error.strerror}.") from error
 
 
+def pixels(encoded: bytes) -> int:
+    """How many a picture has, by its header; 0 where that says nothing."""
+    try:
+        with _quiet_pillow, Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
+            return image.width * image.height
+    except Exception:  # `decode` will say what is wrong.
+        return 0
+
+
 def decode(encoded: bytes, name: str) -> np.ndarray:
     """Decodes one picture to uint8 sRGB [h, w, 3]: turned upright by its EXIF orientation, its
     colours converted by its ICC profile.

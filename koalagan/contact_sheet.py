@@ -1,0 +1,89 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""A page of before and after, with a slider over each: one HTML file, all pictures inside it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from koalagan import files
+from koalagan.errors import UserError
+
+_LONGEST = 900  # pixels of the longer side, as shown
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+  body {{ margin: 2rem; background: #181818; color: #ddd; font: 15px/1.5 system-ui, sans-serif; }}
+  main {{ display: grid; gap: 2rem; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); }}
+  figure {{ margin: 0; }}
+  figcaption {{ margin-top: .4rem; overflow-wrap: anywhere; }}
+  .pair {{ --at: 50%; position: relative; }}
+  .pair img {{ display: block; width: 100%; }}
+  .pair .after {{ position: absolute; inset: 0; clip-path: inset(0 0 0 var(--at)); }}
+  .pair::after {{ content: ""; position: absolute; top: 0; bottom: 0; left: var(--at); width: 2px;
+    margin-left: -1px; background: #fff; pointer-events: none; }}
+  .pair input {{ position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0;
+    cursor: ew-resize; }}
+  .pair:focus-within {{ outline: 2px solid #fff; outline-offset: 2px; }}
+</style>
+<h1>{title}</h1>
+<p>Drag over a picture, or use the arrow keys: before on the left, after on the right.</p>
+<main>
+{figures}
+</main>
+</html>
+"""
+_FIGURE = """<figure>
+<div class="pair"><img alt="before: {name}" src="{before}">
+<img class="after" alt="after: {name}" src="{after}">
+<input type="range" aria-label="before and after: {name}" value="50" step="any"
+ oninput="this.parentNode.style.setProperty('--at', this.value + '%')"></div>
+<figcaption>{name}</figcaption>
+</figure>"""
+
+
+class ContactSheet:
+    """Collects pairs; nothing of the full size is kept."""
+
+    def __init__(self, title: str):
+        self._title = html.escape(title)
+        self._figures = []
+
+    def __len__(self) -> int:
+        return len(self._figures)
+
+    def add(self, name: str, before: np.ndarray, after: np.ndarray) -> None:
+        """Adds a pair of pictures, uint8 [H,W,3] of one size."""
+        self._figures.append(
+            _FIGURE.format(name=html.escape(name), before=_data(before), after=_data(after))
+        )
+
+    def save(self, path: str) -> None:
+        """Writes the page.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        page = _PAGE.format(title=self._title, figures="\n".join(self._figures))
+        try:
+            Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
+            files.publish(path, lambda temporary: temporary.write_text(page, "utf-8"))
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def _data(rgb: np.ndarray) -> str:
+    """A picture as an address that holds it."""
+    image = Image.fromarray(rgb)
+    image.thumbnail((_LONGEST, _LONGEST))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,238 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Which photographs a command is given, what their results are called, and how those are written.
+
+The result of `x/a.jpg` is `OUT/x/a.png`; where that name would belong to two photographs, or is
+itself one of them, their whole names are kept: `OUT/x/a.jpg.png`. A photograph is never written to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import io
+import itertools
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from koalagan import files
+from koalagan.data import pictures, sources
+from koalagan.errors import UserError, one_line
+
+# --format: the ending of its files; "same" keeps the photograph's own.
+FORMATS = {"png": ".png", "jpeg": ".jpg", "tiff": ".tif", "webp": ".webp", "bmp": ".bmp"}
+_ORIENTATION = 0x0112
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A photograph and the files that its results go to.
+
+    Attributes:
+        photograph: its path as given.
+        name: what it is called, below the folder it was found in.
+        targets: one for each variant.
+        copy: where it goes if it is not to be coloured; None where it lies there already.
+    """
+
+    photograph: str
+    name: str
+    targets: tuple[str, ...]
+    copy: str | None
+
+    @property
+    def done(self) -> bool:
+        """Whether its results are there."""
+        return all(map(os.path.exists, self.targets)) or bool(
+            self.copy and os.path.exists(self.copy)
+        )
+
+
+def expand(given: Iterable[str]) -> Iterator[str]:
+    """Files and folders for what a command line names: `-` is a list on stdin, one a line, and a
+    pattern (`**` goes into folders) stands for what it matches.
+
+    Raises:
+        UserError: a pattern matches nothing.
+    """
+    for argument in given:
+        if argument == "-":
+            yield from filter(None, (line.rstrip("\r\n") for line in sys.stdin))
+        elif glob.has_magic(argument) and not os.path.lexists(argument):
+            matches = sorted(glob.glob(os.path.expanduser(argument), recursive=True))
+            if not matches:
+                raise UserError(f"Nothing is called {argument}.")
+            yield from matches
+        else:
+            yield argument
+
+
+def plan(
+    given: Iterable[str],
+    output_dir: str,
+    *,
+    format: str = "png",
+    suffix: str = "",
+    variants: int = 1,
+) -> list[Job]:
+    """What to do: every photograph once, no two results in one file.
+
+    Args:
+        given: files and folders (with all that lies below them); see `expand`.
+        output_dir: need not exist. Pictures in it are not taken for photographs of a folder.
+        format: of the results, one of `FORMATS` or "same".
+        suffix: put behind the names of the results.
+        variants: results for each photograph, numbered where there are several.
+
+    Raises:
+        UserError: nothing is given, it is not there, or `output_dir` is one of the folders.
+    """
+    output = os.path.realpath(output_dir)
+    found = _find(given, output_dir)
+
+    def targets(stem: str, name: str) -> tuple[str, ...]:
+        ending = FORMATS.get(format) or os.path.splitext(name)[1]
+        numbers = [""] if variants == 1 else [f"-{number}" for number in range(1, variants + 1)]
+        return tuple(os.path.join(output, f"{stem}{suffix}{n}{ending}") for n in numbers)
+
+    def plain(name: str) -> tuple[str, ...]:
+        return targets(os.path.splitext(name)[0], name)
+
+    uses = Counter(_key(plain(name)[0]) for _, name in found.values())
+    photographs = {_key(os.path.realpath(path)) for path in found}
+    taken = set(photographs)
+    jobs, renamed = [], []
+    for path, name in found.values():
+        shared = uses[_key(plain(name)[0])] > 1
+        for stem in _stems(name, shared):
+            candidate = targets(stem, name)
+            keys = {_key(os.path.realpath(target)) for target in candidate}
+            if not keys & taken:
+                break
+            shared = True
+        taken |= keys
+        copy = os.path.join(output, f"{stem}{suffix}{os.path.splitext(name)[1]}")
+        if _key(os.path.realpath(copy)) in photographs:
+            copy = None
+        jobs.append(Job(path, name, candidate, copy))
+        if shared:
+            renamed.append(f"{path} becomes {os.path.relpath(candidate[0], output)}")
+    if renamed:
+        print("koalagan: some results keep the whole name of their photograph,", file=sys.stderr)
+        print(
+            "because the plain one is another's as well:", *renamed, sep="\n    ", file=sys.stderr
+        )
+    return jobs
+
+
+def _find(given: Iterable[str], output_dir: str) -> dict[str, tuple[str, str]]:
+    """Absolute path -> (path as given, name below its folder)."""
+    output = os.path.realpath(output_dir)
+    found, named = {}, []
+    for path in expand(given):
+        named.append(path)
+        if os.path.isdir(path):
+            if os.path.realpath(path) == output:
+                raise UserError(
+                    f"--output_dir={output_dir} is a folder of the photographs: name another."
+                )
+            for name in sources.list_pictures(path):
+                picture = os.path.join(path, name)
+                if not os.path.realpath(picture).startswith(os.path.join(output, "")):
+                    found.setdefault(os.path.abspath(picture), (picture, name))
+        elif os.path.exists(path):
+            found.setdefault(os.path.abspath(path), (path, os.path.basename(path)))
+        else:
+            raise UserError(f"There is no photograph or folder {path}.")
+    if not named:
+        raise UserError("Name at least one photograph, or a folder of them, to colour.")
+    if not found:
+        raise UserError(
+            f"There are no pictures in {', '.join(named)} "
+            f"({', '.join(sources.PICTURE_EXTENSIONS)})."
+        )
+    return found
+
+
+def _key(path: str) -> str:
+    """Equal for names that are one file on the many file systems that ignore case."""
+    return path.casefold()
+
+
+def _stems(name: str, shared: bool) -> Iterator[str]:
+    """What the result of the photograph `name` may be called, best first, without end."""
+    if not shared:
+        yield os.path.splitext(name)[0]
+    yield name
+    for number in itertools.count(2):
+        yield f"{name}-{number}"
+
+
+def metadata(encoded: bytes) -> dict[str, Any]:
+    """What of a photograph's metadata goes with its result, as `PIL.Image.Image.save` takes it.
+
+    EXIF, its orientation taken out as the result stands upright, and the resolution. Not the colour
+    profile: results are sRGB.
+    """
+    kept = {}
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            exif = image.getexif()
+            exif.pop(_ORIENTATION, None)
+            if exif:
+                kept["exif"] = exif.tobytes()
+            if all(value > 0 for value in image.info.get("dpi", (0,))):
+                kept["dpi"] = tuple(map(float, image.info["dpi"]))
+    except Exception:  # Broken metadata of a good picture, which Pillow meets in many ways.
+        kept.pop("exif", None)
+    return kept
+
+
+def write(target: str, rgb: np.ndarray, *, quality: int = 95, **kept: Any) -> None:
+    """Writes a picture that appears whole or not at all.
+
+    Args:
+        target: its path; the ending says the format.
+        rgb: uint8 [H,W,3].
+        quality: of JPEG and WebP, 1 to 100.
+        kept: see `metadata`.
+
+    Raises:
+        BadPicture: the format cannot hold it.
+        UserError: it cannot be written.
+    """
+    options = dict(kept)
+    if target.lower().endswith((".jpg", ".jpeg", ".webp")):
+        options["quality"] = quality
+    try:
+        _publish(target, lambda path: Image.fromarray(rgb).save(path, **options))
+    except UserError:
+        raise
+    except Exception as error:
+        if kept:  # What Pillow reads from a photograph it cannot always write, nor say why.
+            return write(target, rgb, quality=quality)
+        # A format's own limits, such as WebP's 16383 pixels.
+        raise pictures.BadPicture(f"{target} cannot be written: {one_line(error)}.") from error
+
+
+def copy(photograph: str, target: str) -> None:
+    """Copies a photograph, which appears whole or not at all.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    _publish(target, lambda path: shutil.copyfile(photograph, path))
+
+
+def _publish(target: str, write: Callable[[Any], Any]) -> None:
+    try:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        files.publish(target, write)
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error.strerror or error}.") from error
