@@ -460,7 +460,7 @@ def test_pictures_as_the_world_has_them(model, tmp_path):
 def test_a_picture_too_large_for_the_memory_is_left_out(model, tmp_path, monkeypatch):
     photograph(tmp_path / "large.png", height=100, width=100)
     photograph(tmp_path / "small.png")
-    monkeypatch.setattr(colorize, "_memory_available", lambda: 10**6)
+    monkeypatch.setattr(colorize, "_memory_available", lambda: 10**5)
     left_out = run(model, tmp_path / "out", tmp_path / "large.png", tmp_path / "small.png")
     assert list(left_out.values())[0].endswith(
         "(100x100 pixels) does not fit into memory: make it smaller."
