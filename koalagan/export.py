@@ -1,9 +1,10 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """A trained generator as a SavedModel that TensorFlow loads without koalagan.
 
-The whole chain is inside, in float32: decoding, Lab, the frozen networks, the generator at its own
-size, its chroma brought to the picture's size and joined with the picture's own lightness
-(`joining.py`). Three signatures, each with one named input and one named output:
+    python -m koalagan.export --workdir=runs/NAME --output_dir=DIR [--format=savedmodel|tflite|onnx]
+
+The whole chain is inside (`chain.py`). Three signatures, each with one named input and one named
+output:
 
     serving_default  image uint8 [B,H,W,C], C 1 or 3   -> colorized uint8 [B,H,W,3]
     colorize_bytes   image_bytes string [B]            -> colorized_bytes string [B], PNG
@@ -13,31 +14,33 @@ The networks see what they saw in training: L of the picture resized as uint8 (`
 `predict_ab` takes any size that the generator takes, the other two any size at all. Pictures in
 `image_bytes` are JPEG, PNG, BMP (without a palette), GIF or WebP and may differ in size; their EXIF
 orientation and colour profiles are not applied, TensorFlow cannot read them.
+
+Without the frozen networks (--frozen_inputs) each signature also takes what they say: embedding
+float32 [B,1001] and segmentation float32 [B,h,w,21], as far as the generator has these branches.
+The other formats hold `predict_ab` alone: see `convert.py`.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
 import koalagan
-from koalagan import errors, lazy, precision, run_flags, saved_model, workdir
-from koalagan.data.pictures import resize
+from koalagan import convert, errors, lazy, model_card, precision, run_flags, saved_model, workdir
 from koalagan.errors import UserError, one_line
 from koalagan.models import FROZEN
 
 keras = lazy.module("keras")
 tf = lazy.module("tensorflow")
+chain = lazy.module("koalagan.chain")
 checkpoint = lazy.module("koalagan.checkpoint")
-joining = lazy.module("koalagan.joining")
-lab = lazy.module("koalagan.lab")
 
-# Flags of the run that the SavedModel's metadata repeats.
+# Flags of the run that the model's metadata repeats.
 _DESCRIBED = (
     "generator",
     "embedding_weights",
@@ -56,10 +59,14 @@ def export_savedmodel(
     image_size: tuple[int, int],
     metadata: Mapping[str, Any] | None = None,
     segmentation: keras.Model | None = None,
+    *,
+    given: Sequence[str] = (),
+    format: str = "savedmodel",
+    dtype: str = "float32",
 ) -> None:
     """Writes a SavedModel; see the module for its signatures.
 
-    `output_dir` appears whole or not at all. An earlier SavedModel there is replaced.
+    `output_dir` appears whole or not at all. An earlier export there is replaced.
 
     Args:
         generator: takes {"L": [B,h,w,1]} and, where they are given, what the frozen networks answer
@@ -70,74 +77,68 @@ def export_savedmodel(
         image_size: (height, width) at which the generator colours pictures.
         metadata: JSON-able facts kept beside the model, in assets.extra/koalagan.json.
         segmentation: L [B,h,w,1] -> scores [B,h',w',21], where the generator uses them.
+        given: inputs of the generator that whoever calls the model gives.
+        format: "savedmodel", or another one of `convert.FORMATS`.
+        dtype: what kernels are kept in: "float32", "float16", or what the format takes besides.
 
     Raises:
-        UserError: `output_dir` is in use for something else, or cannot be written.
+        UserError: `output_dir` is in use for something else, or cannot be written, or the model
+            cannot be had in this format.
         ValueError: the generator's inputs are not those that the chain can give.
     """
     inputs = set(generator.input)
     frozen = {"embedding": embedding, "segmentation": segmentation}
     frozen = {name: model for name, model in frozen.items() if model is not None}
-    expected = {"L", *frozen}
+    expected = {"L", *frozen, *given}
     if inputs != expected:
         raise ValueError(f"The generator takes {sorted(inputs)} instead of {sorted(expected)}.")
+    check_format(format, dtype)
     output_dir = os.path.abspath(os.path.expanduser(output_dir))
     if os.path.lexists(output_dir) and not _replaceable(output_dir):
-        raise UserError(
-            f"{output_dir} exists and is no SavedModel of koalagan: name another folder."
-        )
-
-    chain = _Chain(generator, frozen, image_size)
-    # Without AutoGraph: nothing here needs it, and it reads the source files when it traces, which
-    # may have been updated since a long training imported them.
-    signatures = {
-        "serving_default": tf.function(
-            chain.serving_default,
-            autograph=False,
-            input_signature=[tf.TensorSpec([None, None, None, None], tf.uint8, name="image")],
-        ),
-        "colorize_bytes": tf.function(
-            chain.colorize_bytes,
-            autograph=False,
-            input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")],
-        ),
-        "predict_ab": tf.function(
-            chain.predict_ab,
-            autograph=False,
-            input_signature=[tf.TensorSpec([None, None, None, 1], tf.float32, name="L")],
-        ),
-    }
-    # Not keras.export.ExportArchive: it stores every weight twice (Keras 3.15, TensorFlow 2.21).
-    module = tf.Module()
-    module.weights = [
-        variable.value for model in (generator, *frozen.values()) for variable in model.variables
-    ]
-    description = {
+        raise UserError(f"{output_dir} exists and is no export of koalagan: name another folder.")
+    facts = {
         **(metadata or {}),
         "koalagan": koalagan.__version__,
         "tensorflow": tf.__version__,
         "image_size": list(image_size),
+        **({"inputs": sorted(given)} if given else {}),
+        **({"format": format} if format != "savedmodel" else {}),
+        **({"weights": dtype} if dtype != "float32" else {}),
     }
+    with _published(output_dir) as folder:
+        if format == "savedmodel":
+            whole = chain.Chain(generator, frozen, image_size, dtype)
+            # Not keras.export.ExportArchive: it stores every weight twice (Keras 3.15, TensorFlow
+            # 2.21).
+            tf.saved_model.save(whole.module(), folder, signatures=whole.signatures())
+        else:
+            convert.FORMATS[format].write(
+                chain.Chain(generator, frozen, image_size), image_size, dtype, folder
+            )
+        model_card.write_facts(folder, facts)
 
-    # Beside its final place, so that the rename stays on one file system.
-    temporary = f"{output_dir}.writing-{os.getpid()}"
-    try:
-        os.makedirs(temporary)
-        tf.saved_model.save(module, temporary, signatures=signatures)
-        extra = os.path.join(temporary, "assets.extra")
-        os.makedirs(extra)
-        with open(os.path.join(extra, "koalagan.json"), "w", encoding="utf-8") as file:
-            json.dump(description, file, indent=2)
-            file.write("\n")
-        _publish(temporary, output_dir)
-    except (OSError, tf.errors.OpError) as error:
-        raise UserError(f"{output_dir} cannot be written: {one_line(error)}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+def check_format(format: str, dtype: str) -> None:
+    """Raises UserError where a format does not have weights of this dtype, or its tools lack."""
+    dtypes = ("float32", "float16")
+    if format != "savedmodel":
+        convert.FORMATS[format].check()
+        dtypes = convert.FORMATS[format].dtypes
+    if dtype not in dtypes:
+        raise UserError(
+            f"--format={format} does not have --export_dtype={dtype}: pass {' or '.join(dtypes)}."
+        )
 
 
 def export_run(
-    run: str, output_dir: str, *, best: bool = False, dropout_at_inference: bool = False
+    run: str,
+    output_dir: str,
+    *,
+    best: bool = False,
+    dropout_at_inference: bool = False,
+    frozen_inputs: bool = False,
+    format: str = "savedmodel",
+    dtype: str = "float32",
 ) -> None:
     """Exports the generator of a run's newest checkpoint, with the frozen networks it learned by.
 
@@ -147,11 +148,15 @@ def export_run(
         best: of its best epoch, by the run's `--best_metric`, instead.
         dropout_at_inference: drop out when colouring, also where the run's flags do not say so: a
             call then colours the same picture differently every time.
+        frozen_inputs: leave the frozen networks out; what they say becomes inputs.
+        format, dtype: see `export_savedmodel`.
 
     Raises:
         UserError: the run has no checkpoint, a frozen network's weights cannot be had, dropout is
-            asked of a generator that has none, or `output_dir` cannot be written.
+            asked of a generator that has none, `output_dir` cannot be written, or the model cannot
+            be had in this format.
     """
+    check_format(format, dtype)
     settings = workdir.read_flags(run)
     if dropout_at_inference:
         settings.dropout_at_inference = True
@@ -166,26 +171,39 @@ def export_run(
                 f"the weights that --{name}={settings[name].value} names are not those that {run} "
                 "was trained with: bring them back."
             )
-    export_generator(generator, settings, output_dir)
+    export_generator(
+        generator, settings, output_dir, frozen_inputs=frozen_inputs, format=format, dtype=dtype
+    )
+    # What the run was measured at is its newest weights, with the dropout that its flags say.
+    result = None if best or dropout_at_inference else workdir.read_metrics(run)
+    model_card.write(output_dir, settings, result)
 
 
-def export_generator(generator: keras.Model, settings: flags.FlagValues, output_dir: str) -> None:
+def export_generator(
+    generator: keras.Model,
+    settings: flags.FlagValues,
+    output_dir: str,
+    *,
+    frozen_inputs: bool = False,
+    **options: Any,
+) -> None:
     """Exports a generator with the frozen networks that a run's flags name.
 
     Args:
         generator: of these flags, in float32, for any height and width.
         settings: resolved (see `run_flags.resolve`).
         output_dir: the folder to write.
+        frozen_inputs: leave the frozen networks out; what they say becomes inputs.
+        options: `format` and `dtype` of `export_savedmodel`.
 
     Raises:
-        UserError: a frozen network's weights cannot be had, or `output_dir` cannot be written.
+        UserError: a frozen network's weights cannot be had, or the model cannot be written.
     """
+    used = [name for name in FROZEN if settings[f"{name}_weights"].value != "none"]
     frozen = {}
-    for name, network in FROZEN.items():
-        weights = settings[f"{name}_weights"].value
-        if weights != "none":
-            frozen[name] = network.build()
-            network.load_weights(frozen[name], weights)
+    for name in () if frozen_inputs else used:
+        frozen[name] = FROZEN[name].build()
+        FROZEN[name].load_weights(frozen[name], settings[f"{name}_weights"].value)
     export_savedmodel(
         generator,
         frozen.get("embedding"),
@@ -193,12 +211,29 @@ def export_generator(generator: keras.Model, settings: flags.FlagValues, output_
         (settings.image_size, settings.image_size),
         metadata={name: settings[name].value for name in _DESCRIBED},
         segmentation=frozen.get("segmentation"),
+        given=used if frozen_inputs else (),
+        **options,
     )
 
 
 def _replaceable(path: str) -> bool:
-    """Whether `path` is a SavedModel of ours, or an empty folder."""
+    """Whether `path` is an export of ours, or an empty folder."""
     return os.path.isdir(path) and bool(saved_model.facts(path) or not os.listdir(path))
+
+
+@contextlib.contextmanager
+def _published(output_dir: str) -> Iterator[str]:
+    """A folder to write to, which takes the place of `output_dir` when all is written."""
+    # Beside its final place, so that the rename stays on one file system.
+    temporary = f"{output_dir}.writing-{os.getpid()}"
+    try:
+        os.makedirs(temporary)
+        yield temporary
+        _publish(temporary, output_dir)
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(f"{output_dir} cannot be written: {one_line(error)}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _publish(temporary: str, output_dir: str) -> None:
@@ -210,86 +245,6 @@ def _publish(temporary: str, output_dir: str) -> None:
     os.rename(output_dir, earlier)
     os.rename(temporary, output_dir)
     shutil.rmtree(earlier)
-
-
-class _Chain:
-    """The signatures as graph functions over one set of weights."""
-
-    def __init__(
-        self,
-        generator: keras.Model,
-        frozen: Mapping[str, keras.Model],
-        image_size: tuple[int, int],
-    ):
-        self._generator = generator
-        self._frozen = frozen
-        self._size = image_size
-
-    def predict_ab(self, L: tf.Tensor) -> dict[str, tf.Tensor]:
-        answers = {name: model(L, training=False) for name, model in self._frozen.items()}
-        return {"ab": self._generator({"L": L, **answers}, training=False)}
-
-    def serving_default(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        channels = tf.shape(image)[-1]
-        one_or_three = tf.Assert(
-            (channels == 1) | (channels == 3), ["image must have 1 or 3 channels, not", channels]
-        )
-        with tf.control_dependencies([one_or_three]):
-            image = tf.tile(image, [1, 1, 1, 3 // channels])
-        image = tf.ensure_shape(image, [None, None, None, 3])
-        return {"colorized": joining.join(image, *self._predict(resize(image, self._size)))}
-
-    def colorize_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        # Pictures are decoded twice, which costs far less than holding a batch of full-size
-        # pictures, or than running the networks on one at a time.
-        small = tf.map_fn(
-            lambda encoded: resize(_decode(encoded), self._size),
-            image_bytes,
-            fn_output_signature=tf.TensorSpec([*self._size, 3], tf.uint8),
-        )
-
-        def finish(encoded_and_prediction):
-            encoded, L, ab = encoded_and_prediction
-            joined = joining.join(_decode(encoded)[None], L[None], ab[None])
-            return tf.io.encode_png(joined[0])
-
-        colorized = tf.map_fn(
-            finish,
-            (image_bytes, *self._predict(small)),
-            fn_output_signature=tf.string,
-            parallel_iterations=1,  # Full-size pictures take much memory; joining uses all cores.
-        )
-        return {"colorized_bytes": colorized}
-
-    def _predict(self, rgb: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """L of pictures of the model's size, and what it answers."""
-        L, _ = lab.rgb_to_lab(rgb)
-        return L, self.predict_ab(L)["ab"]
-
-
-def _decode(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes one picture to uint8 [H,W,3], transparent pixels over white."""
-    # Channels stay as stored: asked for four, TensorFlow makes up alpha for PNGs with a palette.
-    decoded = tf.cond(
-        tf.io.is_jpeg(encoded),
-        # The default, a faster and coarser transform, is off by several levels.
-        lambda: tf.io.decode_jpeg(encoded, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_image(encoded, expand_animations=False),
-    )
-    decoded = tf.ensure_shape(decoded, [None, None, None])
-    channels = tf.shape(decoded)[-1]
-    has_alpha = channels % 2 == 0
-    colour = decoded[..., : channels - tf.cast(has_alpha, tf.int32)]
-    rgb = tf.ensure_shape(tf.tile(colour, [1, 1, 3 // tf.shape(colour)[-1]]), [None, None, 3])
-
-    def over_white():
-        alpha = tf.cast(decoded[..., -1:], tf.float32) / 255.0
-        white = 255.0 * (1.0 - alpha)
-        return tf.cast(tf.round(tf.cast(rgb, tf.float32) * alpha + white), tf.uint8)
-
-    # The fourth byte of BMP pixels is mostly unused, and zero.
-    is_bmp = tf.strings.substr(encoded, 0, 2) == "BM"
-    return tf.cond(has_alpha & ~is_bmp, over_white, lambda: rgb)
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -306,6 +261,12 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "Drop out when colouring, so that each time differs, also where the run does not.",
         flag_values=flag_values,
     )
+    flags.DEFINE_boolean(
+        "frozen_inputs",
+        False,
+        "Leave the frozen networks out: what they say becomes inputs, embedding and segmentation.",
+        flag_values=flag_values,
+    )
     flags.DEFINE_enum(
         "checkpoint",
         "latest",
@@ -314,7 +275,18 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         flag_values=flag_values,
     )
     flags.DEFINE_enum(
-        "format", "savedmodel", ["savedmodel"], "What to write.", flag_values=flag_values
+        "format",
+        "savedmodel",
+        ["savedmodel", *convert.FORMATS],
+        "What to write; tflite and onnx hold predict_ab, at the model's size.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_enum(
+        "export_dtype",
+        "float32",
+        ["float32", "float16", "int8"],
+        "What the weights are kept in: half or a quarter of the size (int8: tflite).",
+        flag_values=flag_values,
     )
 
 
@@ -328,8 +300,12 @@ def main(argv: Sequence[str]) -> None:
         settings.output_dir,
         best=settings.checkpoint == "best",
         dropout_at_inference=settings.dropout_at_inference,
+        frozen_inputs=settings.frozen_inputs,
+        format=settings.format,
+        dtype=settings.export_dtype,
     )
-    print(f"SavedModel: {settings.output_dir}")
+    kind = "SavedModel" if settings.format == "savedmodel" else "model"
+    print(f"{kind}: {settings.output_dir}")
 
 
 if __name__ == "__main__":

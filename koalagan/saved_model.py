@@ -71,6 +71,11 @@ def predictor(path: str) -> Callable[[tf.Tensor], tf.Tensor]:
         UserError: there is no such SavedModel, it cannot be read, or koalagan did not export it;
             when called, it does not take pictures of that size.
     """
+    if given := facts(path).get("inputs"):
+        raise UserError(
+            f"the SavedModel in {path} was exported with --frozen_inputs: beside each picture it "
+            f"needs {' and '.join(given)}, which only programs of your own give it."
+        )
     signature = load(path, "predict_ab", "ab")
 
     def predict(L: tf.Tensor) -> tf.Tensor:

@@ -12,7 +12,16 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from koalagan import evaluate, export, lazy, precision, run_flags, saved_model, workdir
+from koalagan import (
+    evaluate,
+    export,
+    lazy,
+    model_card,
+    precision,
+    run_flags,
+    saved_model,
+    workdir,
+)
 from koalagan.data import flags as data_flags
 from koalagan.data import sources, store
 from koalagan.errors import UserError, run
@@ -317,6 +326,7 @@ def _run(
         data=evaluate.describe(validation.manifest, paths),
         output_dir=settings.workdir,
     )
+    model_card.write(exported, settings, result)
     print(evaluate.format_table(result))
     print(
         f"pictures:    {settings.workdir}/grid.png\n"

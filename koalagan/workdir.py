@@ -17,6 +17,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -116,6 +117,14 @@ def read_data(workdir: str) -> dict[str, str] | None:
         return None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({one_line(error)}).") from error
+
+
+def read_metrics(workdir: str) -> dict[str, Any] | None:
+    """What a finished run was measured at (see `evaluate.evaluate_models`); None before that."""
+    try:
+        return json.loads((Path(workdir) / "metrics.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def make(workdir: str) -> None:

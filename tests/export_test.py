@@ -16,7 +16,7 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 import koalagan
-from koalagan import export, lab
+from koalagan import export, lab, saved_model
 from koalagan.data import pictures
 from koalagan.data.pictures import resize
 from koalagan.errors import UserError
@@ -293,7 +293,7 @@ def test_an_earlier_savedmodel_is_replaced_and_anything_else_kept(tmp_path):
     foreign = tmp_path / "foreign"  # somebody else's model is not ours to replace
     tf.saved_model.save(tf.Module(), str(foreign))
     for taken in (diary, tmp_path / "file", foreign):
-        with pytest.raises(UserError, match="is no SavedModel of koalagan"):
+        with pytest.raises(UserError, match="is no export of koalagan"):
             export.export_savedmodel(generator, None, str(taken), SIZE)
     assert (diary / "today.txt").read_text() == "keep me"
     with pytest.raises(UserError, match="cannot be written"):
@@ -331,3 +331,80 @@ def test_dropout_at_inference_colours_one_picture_in_several_ways(tmp_path):
         loaded.signatures["serving_default"](image=picture)["colorized"] for _ in range(2)
     )
     assert np.any(first != second)
+
+
+def test_half_precision_hardly_moves_a_colour(models, saved, signatures, tmp_path):
+    path = tmp_path / "half"
+    export.export_savedmodel(*models, str(path), SIZE, dtype="float16")
+
+    def stored(folder):
+        return sum(file.stat().st_size for file in (folder / "variables").iterdir())
+
+    kernels = sum(
+        4 * int(np.prod(variable.shape))
+        for model in models
+        for variable in model.variables
+        if len(variable.shape) > 1
+    )
+    assert stored(saved) - stored(path) == pytest.approx(kernels / 2, rel=0.1)
+    assert json.loads((path / "assets.extra" / "koalagan.json").read_text())["weights"] == "float16"
+    half = tf.saved_model.load(str(path)).signatures
+    for seed in range(3):
+        rgb = photograph(40, 50, seed)[None]
+        ab = [s["predict_ab"](L=lab.rgb_to_lab(rgb)[0])["ab"].numpy() for s in (signatures, half)]
+        assert 0 < np.abs(ab[0] - ab[1]).max() < 1e-2
+        colours = [s["serving_default"](image=rgb)["colorized"].numpy() for s in (signatures, half)]
+        assert np.mean(np.abs(colours[0].astype(int) - colours[1]) <= 1) > 0.999
+
+
+def test_dropout_goes_on_in_half_precision(tmp_path):
+    L = keras.Input((None, None, 1), name="L")
+    x = keras.layers.Conv2D(16, 3, padding="same", activation="relu")(L)
+    x = Dropout(0.5, at_inference=True)(x)
+    generator = keras.Model({"L": L}, keras.layers.Conv2D(2, 1, activation="tanh")(x))
+    export.export_savedmodel(generator, None, str(tmp_path / "m"), SIZE, dtype="float16")
+    loaded = tf.saved_model.load(str(tmp_path / "m"))
+    grey = tf.constant(photograph(*SIZE)[None])
+    first, second = (loaded.signatures["serving_default"](image=grey)["colorized"] for _ in "ab")
+    assert np.any(first != second)
+
+
+def test_what_the_frozen_networks_say_can_be_an_input(tmp_path):
+    keras.utils.set_random_seed(0)
+    embedding, segmentation = tiny_embedding(), tiny_segmentation()
+    generator = tiny_generator(segmentation=True)
+    whole, without = str(tmp_path / "whole"), str(tmp_path / "without")
+    export.export_savedmodel(generator, embedding, whole, SIZE, segmentation=segmentation)
+    export.export_savedmodel(generator, None, without, SIZE, given=("embedding", "segmentation"))
+    rgb = np.stack([photograph(*SIZE, seed) for seed in range(2)])
+    L = lab.rgb_to_lab(rgb)[0]
+    given = {"embedding": embedding(L), "segmentation": segmentation(L)}
+    inside, outside = (tf.saved_model.load(path).signatures for path in (whole, without))
+    for name, inputs in (
+        ("predict_ab", {"L": L}),
+        ("serving_default", {"image": rgb}),
+        ("colorize_bytes", {"image_bytes": [encode(picture) for picture in rgb]}),
+    ):
+        specs = outside[name].structured_input_signature[1]
+        assert set(specs) == {*inputs, "embedding", "segmentation"}
+        (expected,) = inside[name](**{k: tf.constant(v) for k, v in inputs.items()}).values()
+        inputs = {key: tf.constant(value) for key, value in {**inputs, **given}.items()}
+        (answer,) = outside[name](**inputs).values()
+        if name == "colorize_bytes":
+            answer, expected = (
+                [tf.io.decode_png(one) for one in many] for many in (answer, expected)
+            )
+        difference = np.abs(np.asarray(answer, float) - np.asarray(expected, float))
+        assert difference.mean() < 0.1 and difference.max() <= 6
+    with pytest.raises(UserError, match="--frozen_inputs: .*needs embedding and segmentation"):
+        saved_model.predictor(without)
+
+
+def test_a_dtype_that_the_format_does_not_have(models, tmp_path):
+    for format, dtype, has in (
+        ("savedmodel", "int8", "float32 or float16"),
+        ("onnx", "float16", "pass float32"),
+    ):
+        with pytest.raises(UserError, match=f"--format={format} .*--export_dtype={dtype}: .*{has}"):
+            export.export_savedmodel(*models, str(tmp_path / "m"), SIZE, format=format, dtype=dtype)
+    assert not any(tmp_path.iterdir())
