@@ -5,35 +5,25 @@ Takes files, folders (with all that lies below them; the tree is kept), patterns
 pictures of any size in any format of `koalagan.data.pictures`, turned upright by their EXIF
 orientation and converted to sRGB by their colour profile. Results have the photograph's full size
 and its own lightness, its EXIF and resolution; `koalagan.photographs` says what they are called.
-A photograph that has colour already is copied as it is, unless --recolor is given.
+A photograph that has colour already is copied as it is, unless --recolor is given. A film that is
+named itself, not by its folder, is coloured too (`koalagan.video`).
 """
 
 from __future__ import annotations
 
-import concurrent.futures
-import dataclasses
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from absl import flags
 
 from koalagan import contact_sheet as sheets
-from koalagan import errors, lazy, progress
+from koalagan import errors, lazy, photo_pipeline, progress, video
 from koalagan import photographs as photos
-from koalagan.data import pictures
 from koalagan.errors import UserError
 
-tf = lazy.module("tensorflow")
 colorizer = lazy.module("koalagan.colorizer")
-
-# What colouring at full size takes at most: measured, 24 megapixels took 0.6 GB, beside the
-# program's and the model's own.
-_BYTES_PER_PIXEL = 40
-# Pixels of the photographs that are held for one call of the network; a larger one goes alone.
-_BATCH_PIXELS = 2**24
 
 
 def define_flags(fv: flags.FlagValues = flags.FLAGS) -> None:
@@ -79,6 +69,14 @@ def define_flags(fv: flags.FlagValues = flags.FLAGS) -> None:
     )
     count("variants", 1, 1, 99, "Results for each photograph, from a model that varies.")
     count("batch_size", 4, 1, None, "Photographs that the network gets at once.")
+    flags.DEFINE_float(
+        "smoothing",
+        0.8,
+        "Films: how much of a frame's colour is the one before's where nothing moves.",
+        lower_bound=0.0,
+        upper_bound=0.99,
+        flag_values=fv,
+    )
     text("contact_sheet", None, "An HTML page to write: before and after, with sliders.")
 
 
@@ -99,6 +97,7 @@ def main(argv: Sequence[str]) -> int:
         render_size=settings.render_size,
         variants=settings.variants,
         batch_size=settings.batch_size,
+        smoothing=settings.smoothing,
         contact_sheet=settings.contact_sheet and os.path.expanduser(settings.contact_sheet),
     )
     return 1 if left_out else 0
@@ -119,6 +118,7 @@ def colorize_files(
     render_size: int | None = None,
     variants: int = 1,
     batch_size: int = 4,
+    smoothing: float = 0.8,
     contact_sheet: str | None = None,
 ) -> dict[str, str]:
     """Colours photographs into files under `output_dir`.
@@ -137,6 +137,7 @@ def colorize_files(
         recolor: colour photographs that have colour, instead of copying them.
         saturation, render_size: see `Colorizer.colorize`.
         batch_size: photographs that the network gets at once.
+        smoothing: of films, see `video.Smoother`.
         contact_sheet: an HTML page to write.
 
     Returns:
@@ -168,6 +169,9 @@ def colorize_files(
     except OSError as error:
         raise UserError(f"{output_dir} cannot be made: {error.strerror}.") from error
 
+    films = [job for job in jobs if video.is_film(job.name)]
+    jobs = [job for job in jobs if not video.is_film(job.name)]
+
     def colour(rgb: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         """Of each picture its variants."""
         passes = [
@@ -178,10 +182,11 @@ def colorize_files(
 
     sheet = sheets.ContactSheet("Before and after")
     left_out, copied = {}, []
-    opened = _opened_ahead(_groups(jobs, batch_size), recolor)
     try:
         with progress.bar("colorize", len(jobs)) as bar:
-            for one in _written_behind((_colour(group, colour) for group in opened), quality):
+            for one in photo_pipeline.colour(
+                jobs, colour, recolor=recolor, batch_size=batch_size, quality=quality
+            ):
                 path = one.job.photograph
                 if one.error:
                     left_out[path] = str(one.error)
@@ -197,6 +202,20 @@ def colorize_files(
     finally:
         if contact_sheet and len(sheet):
             sheet.save(contact_sheet)
+    for job in films:
+        try:
+            video.colorize(
+                job.photograph,
+                job.targets[0],
+                model,
+                smoothing=smoothing,
+                saturation=saturation,
+                render_size=render_size,
+                batch_size=batch_size,
+            )
+        except video.BadFilm as error:
+            left_out[job.photograph] = str(error)
+            print(f"koalagan: {error}", file=sys.stderr)
     if copied:
         print(
             f"koalagan: {len(copied)} of {len(jobs)} pictures have colour already and were copied "
@@ -204,132 +223,11 @@ def colorize_files(
             file=sys.stderr,
         )
     if left_out:
-        print(f"koalagan: {len(left_out)} of {len(jobs)} pictures were left out:", file=sys.stderr)
-        for photograph in left_out:
-            print(f"    {photograph}", file=sys.stderr)
+        total = len(jobs) + len(films)
+        print(f"koalagan: {len(left_out)} of {total} pictures were left out:", file=sys.stderr)
+        for path in left_out:
+            print(f"    {path}", file=sys.stderr)
     return left_out
-
-
-@dataclasses.dataclass
-class _Photograph:
-    """One on its way through the command: opened, then coloured or to be copied, or bad."""
-
-    job: photos.Job
-    error: pictures.BadPicture | None = None
-    rgb: np.ndarray | None = None
-    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
-    copied: bool = False
-    results: list[np.ndarray] = dataclasses.field(default_factory=list)
-
-
-def _groups(
-    jobs: Sequence[photos.Job], batch_size: int
-) -> Iterator[list[tuple[photos.Job, bytes | pictures.BadPicture]]]:
-    """What is coloured by one call, as read from disk: few and not too large together."""
-    group, pixels = [], 0
-    for job in jobs:
-        try:
-            encoded = pictures.read(job.photograph)
-            size = pictures.pixels(encoded)
-        except pictures.BadPicture as error:
-            encoded, size = error, 0
-        if group and (len(group) == batch_size or pixels + size > _BATCH_PIXELS):
-            yield group
-            group, pixels = [], 0
-        group.append((job, encoded))
-        pixels += size
-    if group:
-        yield group
-
-
-def _open(job: photos.Job, encoded: bytes | pictures.BadPicture, recolor: bool) -> _Photograph:
-    try:
-        if isinstance(encoded, pictures.BadPicture):
-            raise encoded
-        rgb = pictures.decode(encoded, job.photograph)
-    except pictures.BadPicture as error:
-        return _Photograph(job, error)
-    if not recolor and colorizer.has_color(rgb):
-        return _Photograph(job, copied=True)
-    return _Photograph(job, rgb=rgb, metadata=photos.metadata(encoded))
-
-
-def _opened_ahead(groups: Iterator, recolor: bool) -> Iterator[list[_Photograph]]:
-    """Opens the groups, each while the one before is worked on."""
-
-    def begin() -> list[concurrent.futures.Future]:
-        return [pool.submit(_open, *one, recolor) for one in next(groups, [])]
-
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        opening = begin()
-        while opening:
-            opened = [future.result() for future in opening]
-            opening = begin()
-            yield opened
-
-
-def _colour(
-    group: list[_Photograph], colour: Callable[[Sequence[np.ndarray]], list[list[np.ndarray]]]
-) -> list[_Photograph]:
-    """Gives those of a group that can be coloured their results, and the others their error."""
-    grey = [one for one in group if one.rgb is not None]
-    # Asked for more than there is, Linux kills the process.
-    available = _memory_available()
-    for one in grey:
-        if one.rgb.shape[0] * one.rgb.shape[1] * _BYTES_PER_PIXEL > available:
-            one.error = _too_large(one)
-    grey = [one for one in grey if not one.error]
-    try:
-        for one, results in zip(
-            grey, colour([one.rgb for one in grey]) if grey else [], strict=True
-        ):
-            one.results = results
-    except tf.errors.ResourceExhaustedError:
-        if len(grey) > 1:
-            for one in grey:
-                _colour([one], colour)
-        else:
-            grey[0].error = _too_large(grey[0])
-    return group
-
-
-def _too_large(one: _Photograph) -> pictures.BadPicture:
-    height, width = one.rgb.shape[:2]
-    return pictures.BadPicture(
-        f"The picture {one.job.photograph} ({width}x{height} pixels) does not fit into memory: "
-        "make it smaller."
-    )
-
-
-def _written_behind(groups: Iterator[list[_Photograph]], quality: int) -> Iterator[_Photograph]:
-    """Writes the results of the groups, each while the next is worked on; each photograph then."""
-
-    def write(one: _Photograph) -> _Photograph:
-        try:
-            if one.copied and one.job.copy:
-                photos.copy(one.job.photograph, one.job.copy)
-            for target, result in zip(one.job.targets, one.results, strict=False):
-                photos.write(target, result, quality=quality, **one.metadata)
-        except pictures.BadPicture as error:
-            one.error = error
-        return one
-
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        writing = []
-        for group in groups:
-            former, writing = writing, [pool.submit(write, one) for one in group]
-            yield from (future.result() for future in former)
-        yield from (future.result() for future in writing)
-
-
-def _memory_available() -> float:
-    """Bytes; without end where the system does not tell."""
-    try:
-        with open("/proc/meminfo") as file:
-            facts = dict(line.split(":") for line in file)
-        return 1024 * int(facts["MemAvailable"].split()[0])
-    except (OSError, KeyError, ValueError):
-        return float("inf")
 
 
 if __name__ == "__main__":

@@ -98,14 +98,22 @@ class Colorizer:
         render_size: int | None = None,
     ) -> list[np.ndarray]:
         """Colours pictures, uint8 [H,W,3] of any sizes, with one call of the network."""
+        L, ab = self.predict(rgb, render_size)
+        return [self.join(picture, L[row], ab[row], saturation) for row, picture in enumerate(rgb)]
+
+    def predict(
+        self, rgb: Sequence[np.ndarray], render_size: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the network sees of pictures, and what it answers: L [B,h,w,1] and ab [B,h,w,2]."""
         size = (render_size, render_size) if render_size else self.image_size
         small = tf.concat([pictures.resize(picture[None], size) for picture in rgb], axis=0)
         L, _ = lab.rgb_to_lab(small)
-        ab = self._predict(L)
-        return [
-            _join()(picture[None], L[row : row + 1], ab[row : row + 1], saturation)[0].numpy()
-            for row, picture in enumerate(rgb)
-        ]
+        return L.numpy(), self._predict(L).numpy()
+
+    @staticmethod
+    def join(rgb: np.ndarray, L: np.ndarray, ab: np.ndarray, saturation: float = 1.0) -> np.ndarray:
+        """One picture, uint8 [H,W,3], in the colours of a prediction; see `joining.join`."""
+        return _join()(rgb[None], L[None], ab[None], saturation)[0].numpy()
 
     def evaluate(self, dataset: str, split: str, output_dir: str, **options: Any) -> dict[str, Any]:
         """Measures the model, grey first: see `evaluate.evaluate_saved_models` for the options.

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from koalagan import files
+from koalagan import files, video
 from koalagan.data import pictures, sources
 from koalagan.errors import UserError, one_line
 
@@ -97,6 +97,8 @@ def plan(
     found = _find(given, output_dir)
 
     def targets(stem: str, name: str) -> tuple[str, ...]:
+        if video.is_film(name):
+            return (os.path.join(output, f"{stem}{suffix}{video.ending(name)}"),)
         ending = FORMATS.get(format) or os.path.splitext(name)[1]
         numbers = [""] if variants == 1 else [f"-{number}" for number in range(1, variants + 1)]
         return tuple(os.path.join(output, f"{stem}{suffix}{n}{ending}") for n in numbers)

@@ -20,7 +20,7 @@ from absl import flags
 from PIL import Image
 from skimage.color import rgb2lab
 
-from koalagan import colorize, colorizer, export
+from koalagan import colorize, colorizer, export, photo_pipeline
 from koalagan.data import pictures
 from koalagan.errors import UserError
 from koalagan.models.dropout import Dropout
@@ -253,7 +253,7 @@ def test_photographs_go_through_the_network_together(model, tmp_path, monkeypatc
         return colour(self, rgb, **options)
 
     monkeypatch.setattr(colorizer.Colorizer, "colorize_batch", count)
-    monkeypatch.setattr(colorize, "_BATCH_PIXELS", 2000)
+    monkeypatch.setattr(photo_pipeline, "_BATCH_PIXELS", 2000)
     assert run(model, tmp_path / "out", tmp_path / "photos", batch_size=3) == {}
     assert sizes == [[9, 10, 11], [12, 13], [60]]
     for number in range(5):
@@ -460,7 +460,7 @@ def test_pictures_as_the_world_has_them(model, tmp_path):
 def test_a_picture_too_large_for_the_memory_is_left_out(model, tmp_path, monkeypatch):
     photograph(tmp_path / "large.png", height=100, width=100)
     photograph(tmp_path / "small.png")
-    monkeypatch.setattr(colorize, "_memory_available", lambda: 10**5)
+    monkeypatch.setattr(photo_pipeline, "_memory_available", lambda: 10**5)
     left_out = run(model, tmp_path / "out", tmp_path / "large.png", tmp_path / "small.png")
     assert list(left_out.values())[0].endswith(
         "(100x100 pixels) does not fit into memory: make it smaller."

@@ -1,0 +1,173 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Many photographs, one after the other: while a model works on some, the next are read and decoded
+and those before are encoded and written. Few are held at a time.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from koalagan import lazy
+from koalagan import photographs as photos
+from koalagan.data import pictures
+
+tf = lazy.module("tensorflow")
+colorizer = lazy.module("koalagan.colorizer")
+
+# What colouring at full size takes at most: measured, 24 megapixels took 0.6 GB, beside the
+# program's and the model's own.
+_BYTES_PER_PIXEL = 40
+# Pixels of the photographs that are held for one call of the network; a larger one goes alone.
+_BATCH_PIXELS = 2**24
+
+# From pictures, uint8 [H,W,3], to the variants of each.
+Colour = Callable[[Sequence[np.ndarray]], list[list[np.ndarray]]]
+
+
+@dataclasses.dataclass
+class Photograph:
+    """One on its way through the command: opened, then coloured or to be copied, or bad."""
+
+    job: photos.Job
+    error: pictures.BadPicture | None = None
+    rgb: np.ndarray | None = None
+    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
+    copied: bool = False
+    results: list[np.ndarray] = dataclasses.field(default_factory=list)
+
+
+def colour(
+    jobs: Sequence[photos.Job],
+    colour: Colour,
+    *,
+    recolor: bool,
+    batch_size: int,
+    quality: int,
+) -> Iterator[Photograph]:
+    """Colours photographs and writes their results; each photograph as that is done.
+
+    Args:
+        jobs: what is to be done.
+        colour: the model.
+        recolor: colour photographs that have colour, instead of copying them.
+        batch_size: photographs that the model gets at once.
+        quality: of JPEG and WebP.
+
+    Raises:
+        UserError: a result cannot be written.
+    """
+    opened = _opened_ahead(_groups(jobs, batch_size), recolor)
+    return _written_behind((_colour(group, colour) for group in opened), quality)
+
+
+def _groups(
+    jobs: Sequence[photos.Job], batch_size: int
+) -> Iterator[list[tuple[photos.Job, bytes | pictures.BadPicture]]]:
+    """What is coloured by one call, as read from disk: few and not too large together."""
+    group, pixels = [], 0
+    for job in jobs:
+        try:
+            encoded = pictures.read(job.photograph)
+            size = pictures.pixels(encoded)
+        except pictures.BadPicture as error:
+            encoded, size = error, 0
+        if group and (len(group) == batch_size or pixels + size > _BATCH_PIXELS):
+            yield group
+            group, pixels = [], 0
+        group.append((job, encoded))
+        pixels += size
+    if group:
+        yield group
+
+
+def _open(job: photos.Job, encoded: bytes | pictures.BadPicture, recolor: bool) -> Photograph:
+    try:
+        if isinstance(encoded, pictures.BadPicture):
+            raise encoded
+        rgb = pictures.decode(encoded, job.photograph)
+    except pictures.BadPicture as error:
+        return Photograph(job, error)
+    if not recolor and colorizer.has_color(rgb):
+        return Photograph(job, copied=True)
+    return Photograph(job, rgb=rgb, metadata=photos.metadata(encoded))
+
+
+def _opened_ahead(groups: Iterator, recolor: bool) -> Iterator[list[Photograph]]:
+    """Opens the groups, each while the one before is worked on."""
+
+    def begin() -> list[concurrent.futures.Future]:
+        return [pool.submit(_open, *one, recolor) for one in next(groups, [])]
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        opening = begin()
+        while opening:
+            opened = [future.result() for future in opening]
+            opening = begin()
+            yield opened
+
+
+def _colour(group: list[Photograph], colour: Colour) -> list[Photograph]:
+    """Gives those of a group that can be coloured their results, and the others their error."""
+    grey = [one for one in group if one.rgb is not None]
+    # Asked for more than there is, Linux kills the process.
+    available = _memory_available()
+    for one in grey:
+        if one.rgb.shape[0] * one.rgb.shape[1] * _BYTES_PER_PIXEL > available:
+            one.error = _too_large(one)
+    grey = [one for one in grey if not one.error]
+    try:
+        for one, results in zip(
+            grey, colour([one.rgb for one in grey]) if grey else [], strict=True
+        ):
+            one.results = results
+    except tf.errors.ResourceExhaustedError:
+        if len(grey) > 1:
+            for one in grey:
+                _colour([one], colour)
+        else:
+            grey[0].error = _too_large(grey[0])
+    return group
+
+
+def _too_large(one: Photograph) -> pictures.BadPicture:
+    height, width = one.rgb.shape[:2]
+    return pictures.BadPicture(
+        f"The picture {one.job.photograph} ({width}x{height} pixels) does not fit into memory: "
+        "make it smaller."
+    )
+
+
+def _written_behind(groups: Iterator[list[Photograph]], quality: int) -> Iterator[Photograph]:
+    """Writes the results of the groups, each while the next is worked on; each photograph then."""
+
+    def write(one: Photograph) -> Photograph:
+        try:
+            if one.copied and one.job.copy:
+                photos.copy(one.job.photograph, one.job.copy)
+            for target, result in zip(one.job.targets, one.results, strict=False):
+                photos.write(target, result, quality=quality, **one.metadata)
+        except pictures.BadPicture as error:
+            one.error = error
+        return one
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        writing = []
+        for group in groups:
+            former, writing = writing, [pool.submit(write, one) for one in group]
+            yield from (future.result() for future in former)
+        yield from (future.result() for future in writing)
+
+
+def _memory_available() -> float:
+    """Bytes; without end where the system does not tell."""
+    try:
+        with open("/proc/meminfo") as file:
+            facts = dict(line.split(":") for line in file)
+        return 1024 * int(facts["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):
+        return float("inf")
