@@ -1,0 +1,221 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""The page in a real browser: upload, compare, reject, download, and nobody else is called."""
+
+import base64
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+import koalagan
+from koalagan import demo, export
+
+# Where the screenshot is kept, for people to look at.
+ARTEFACTS = os.environ.get("KOALAGAN_TEST_ARTEFACTS")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A SavedModel that paints light things warm and dark things cold."""
+    L = keras.Input((None, None, 1), name="L")
+    start = keras.initializers.Constant([[[[0.25, 0.45]]]])
+    ab = keras.layers.Conv2D(2, 1, kernel_initializer=start, bias_initializer="zeros")(L)
+    path = tmp_path_factory.mktemp("model") / "export"
+    export.export_savedmodel(keras.Model({"L": L}, ab), None, str(path), (64, 64))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photos") / "cameraman.png"
+    exif = Image.Exif()
+    exif[0x010F] = "Leica"
+    Image.fromarray(skimage.data.camera()[:400]).save(path, exif=exif)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def address(model):
+    """The page as the command serves it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "koalagan.demo", f"--saved_model={model}", f"--port={port}"]
+    server = subprocess.Popen([*command, "--max_upload_mb=1"], stderr=subprocess.STDOUT)
+    address = f"http://127.0.0.1:{port}/"
+    try:
+        for _ in range(240):
+            assert server.poll() is None
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(address, timeout=10).read()
+                break
+            time.sleep(0.5)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("there is no chromium with its chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for argument in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--window-size=1100,1000",
+        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    browser = webdriver.Chrome(options=options, service=service)
+    yield browser
+    browser.quit()
+
+
+def wait(browser, condition):
+    return WebDriverWait(browser, 120).until(condition)
+
+
+def upload(browser, address, path):
+    browser.get(address)
+    field = wait(
+        browser, lambda b: b.find_elements(By.CSS_SELECTOR, "#photograph input[type=file]")
+    )
+    field[0].send_keys(path)
+
+
+def picture(browser, element):
+    """What an <img> shows, uint8 [H,W,3]."""
+    script = """
+        const [image, done] = arguments;
+        const canvas = document.createElement('canvas');
+        canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
+        canvas.getContext('2d').drawImage(image, 0, 0);
+        done(canvas.toDataURL('image/png'));
+    """
+    data = browser.execute_async_script(script, element).split(",", 1)[1]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+
+
+def shown(browser):
+    """The two pictures of the slider, once both are loaded."""
+    images = browser.find_elements(By.CSS_SELECTOR, "#before_after img")
+    loaded = [i for i in images if i.get_property("complete") and i.get_property("naturalWidth")]
+    return loaded if len(loaded) >= 2 else False
+
+
+def test_a_photograph_is_coloured_on_the_page(browser, address, model, photograph, tmp_path):
+    upload(browser, address, photograph)
+    pair = [picture(browser, image) for image in wait(browser, shown)]
+    grey = skimage.data.camera()[:400]
+    expected = koalagan.load(model).colorize(grey)
+    before = np.repeat(grey[..., None], 3, axis=-1)
+    # Pages get WebP, which is a little lossy; before and after may lie in either order.
+    distances = [
+        [np.abs(one.astype(int) - wanted).mean() for wanted in (before, expected)] for one in pair
+    ]
+    assert min(distances[0][0], distances[1][0]) < 3 and min(distances[0][1], distances[1][1]) < 3
+    assert np.abs(before.astype(int) - expected).mean() > 10
+    assert "512 x 400 pixels" in browser.find_element(By.ID, "note").text
+
+    screenshot = Path(ARTEFACTS or tmp_path) / "demo.png"
+    browser.save_screenshot(str(screenshot))
+    assert screenshot.stat().st_size > 10_000
+
+    browser.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
+    )
+    browser.find_element(By.ID, "download").click()
+    result = tmp_path / "cameraman-coloured.png"
+    wait(browser, lambda b: result.exists())
+    with Image.open(result) as image:
+        np.testing.assert_array_equal(np.asarray(image), expected)
+        assert image.getexif()[0x010F] == "Leica"
+
+
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("notes.jpg", b"no picture at all", "notes.jpg is damaged or in a format other than"),
+        ("large.png", bytes(2 * 2**20), "size"),
+    ],
+)
+def test_what_is_no_picture_is_refused_in_words(browser, address, tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    upload(browser, address, str(tmp_path / name))
+    wait(browser, lambda b: words in b.find_element(By.TAG_NAME, "body").text)
+    assert "Traceback" not in browser.find_element(By.TAG_NAME, "body").text
+
+
+def test_the_page_calls_nobody_else(browser, address, photograph):
+    browser.get_log("performance")  # what was before
+    upload(browser, address, photograph)
+    wait(browser, shown)
+    asked = set()
+    for entry in browser.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            asked.add(message["params"]["request"]["url"])
+    assert asked
+    strangers = {url for url in asked if not re.match(r"(http://127\.0\.0\.1:|data:|blob:)", url)}
+    assert not strangers
+
+
+def command(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "koalagan.demo", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_mistakes_are_told_in_one_sentence(model, tmp_path):
+    without = command(cwd=tmp_path)
+    assert without.returncode == 1 and "Traceback" not in without.stderr
+    assert "there is no quickstart model here" in without.stderr
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = command(f"--saved_model={model}", f"--port={port}", cwd=tmp_path)
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert f"127.0.0.1:{port} cannot be listened on: name another --port" in ended.stderr
+
+
+def test_a_coloured_photograph_is_said_to_be_one(model, tmp_path):
+    Image.fromarray(skimage.data.astronaut()).save(tmp_path / "a.jpg")
+    (before, after), result, said = demo.colour_file(
+        str(tmp_path / "a.jpg"), koalagan.load(model), str(tmp_path)
+    )
+    assert "It had colour" in said and before.shape == after.shape == (512, 512, 3)
+    assert result == str(tmp_path / "a-coloured.png") and os.path.exists(result)
