@@ -11,10 +11,10 @@ import time
 
 from absl import flags
 
-from koalagan import errors, run_flags, summaries, train
+from koalagan import callbacks, errors, run_flags, train
 
 
-class _NotingLine(summaries.ProgressLine):
+class _NotingLine(callbacks.ProgressLine):
     """Train's own progress line, which every epoch and step passes."""
 
     notes = ""
@@ -41,6 +41,6 @@ class _NotingLine(summaries.ProgressLine):
 
 if __name__ == "__main__":
     _NotingLine.notes = sys.argv.pop(1)
-    summaries.ProgressLine = _NotingLine
+    callbacks.ProgressLine = _NotingLine
     run_flags.define_run_flags()
     errors.run(lambda _: train.train(flags.FLAGS))

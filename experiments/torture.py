@@ -115,6 +115,8 @@ class Training:
                 for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
                     event = tf.compat.v1.Event.FromString(record)
                     for value in event.summary.value:
+                        if value.tag == "pictures_per_second":
+                            continue  # nothing that a training leads to
                         # A step that is there twice makes a longer list.
                         point = value.tensor.SerializeToString().hex()
                         points.setdefault(value.tag, []).append((event.step, point))

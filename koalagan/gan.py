@@ -18,6 +18,9 @@ from koalagan import lab, losses, metrics
 
 LOSSES = ("loss_D_fake", "loss_D_real", "loss_D", "loss_G_GAN", "loss_G_L1", "loss_G")
 PRETRAINING_LOSSES = ("loss_G_L1", "loss_G")
+# What else of a training step is worth a curve: how strongly each network is pulled, and how often
+# the discriminator, patch by patch, is right.
+FACTS = ("gradient_norm_G", "gradient_norm_D", "accuracy_D_fake", "accuracy_D_real")
 
 
 class NotFinite(ArithmeticError):
@@ -92,6 +95,7 @@ class ColorizationGAN(keras.Model):
         self.bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False, name="bad_step")
         self.bad_losses = tf.Variable(tf.zeros([len(LOSSES)]), trainable=False, name="bad_losses")
         self.training_losses = {name: keras.metrics.Mean(name) for name in LOSSES}
+        self.training_facts = {name: keras.metrics.Mean(name) for name in FACTS}
         self.validation_metrics = {
             "psnr": keras.metrics.Mean("psnr"),
             "psnr_pooled": PooledPSNR("psnr_pooled"),
@@ -137,7 +141,11 @@ class ColorizationGAN(keras.Model):
 
     @property
     def metrics(self):
-        return [*self.current_losses().values(), *self.validation_metrics.values()]
+        return [
+            *self.current_losses().values(),
+            *self.training_facts.values(),
+            *self.validation_metrics.values(),
+        ]
 
     def call(self, batch, training=False):
         """ab [B,H,W,2] of a batch; what it holds beyond the generator's inputs is ignored."""
@@ -150,18 +158,28 @@ class ColorizationGAN(keras.Model):
         picture = tf.concat([L, ab], axis=-1) if conditional else ab
         return self.discriminator(picture, training=training)
 
-    def loss_sums(self) -> dict[str, list[float]]:
-        """The epoch's losses so far, by name: their sum and how many steps had them."""
+    def learning_rates(self) -> dict[str, float]:
+        """Those of the current phase, for G and, where it learns, D."""
+        if not self.adversarial:
+            return {"G": float(self.pretraining_optimizer.learning_rate)}
         return {
-            name: [float(mean.total), float(mean.count)]
-            for name, mean in self.training_losses.items()
+            "G": float(self.generator_optimizer.learning_rate),
+            "D": float(self.discriminator_optimizer.learning_rate),
         }
 
-    def set_loss_sums(self, sums: dict[str, list[float]]) -> None:
-        """Goes on with what `loss_sums` gave, in an epoch that is continued."""
+    def sums(self) -> dict[str, list[float]]:
+        """The epoch's losses and facts so far, by name: their sum and how many steps had them."""
+        return {
+            name: [float(mean.total), float(mean.count)]
+            for name, mean in {**self.training_losses, **self.training_facts}.items()
+        }
+
+    def set_sums(self, sums: dict[str, list[float]]) -> None:
+        """Goes on with what `sums` gave, in an epoch that is continued."""
+        means = {**self.training_losses, **self.training_facts}
         for name, (total, count) in sums.items():
-            self.training_losses[name].total.assign(total)
-            self.training_losses[name].count.assign(count)
+            means[name].total.assign(total)
+            means[name].count.assign(count)
 
     def check_finite(self) -> None:
         """Raises NotFinite once a step has given losses or gradients that are no numbers.
@@ -192,13 +210,13 @@ class ColorizationGAN(keras.Model):
             optimizer = self.generator_optimizer if self.adversarial else self.pretraining_optimizer
             scaled_loss = optimizer.scale_loss(values["loss_G"])
         variables = self.generator.trainable_variables
-        finite &= self._learn(optimizer, tape.gradient(scaled_loss, variables), variables)
-        self._note_bad(values, finite)
+        learned, norm = self._learn(optimizer, tape.gradient(scaled_loss, variables), variables)
+        self._note_bad(values, finite & learned)
         self.step.assign_add(1)
         if self.adversarial:
             self.adversarial_step.assign_add(1)
             self._update(loss_G_GAN=values["loss_G_GAN"])
-        self._update(loss_G_L1=values["loss_G_L1"], loss_G=values["loss_G"])
+        self._update(loss_G_L1=values["loss_G_L1"], loss_G=values["loss_G"], gradient_norm_G=norm)
         return self._results(self.current_losses())
 
     def _discriminator_turn(
@@ -218,26 +236,42 @@ class ColorizationGAN(keras.Model):
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         with tf.GradientTape() as tape:
             # Two passes, so that batch norm sees real and fake pictures apart.
-            loss_fake = losses.gan_loss(self.judge(L, fake, training=True), False, self.gan_loss)
-            loss_real = losses.gan_loss(self.judge(L, ab, training=True), True, self.gan_loss)
+            fake_logits = self.judge(L, fake, training=True)
+            real_logits = self.judge(L, ab, training=True)
+            loss_fake = losses.gan_loss(fake_logits, False, self.gan_loss)
+            loss_real = losses.gan_loss(real_logits, True, self.gan_loss)
             loss = 0.5 * (loss_fake + loss_real)
             scaled_loss = self.discriminator_optimizer.scale_loss(loss)
         variables = self.discriminator.trainable_variables
         gradients = tape.gradient(scaled_loss, variables)
-        finite = self._learn(self.discriminator_optimizer, gradients, variables)
+        finite, norm = self._learn(self.discriminator_optimizer, gradients, variables)
         values = {"loss_D_fake": loss_fake, "loss_D_real": loss_real, "loss_D": loss}
-        self._update(**values)
+        # What lies above is more real than fake: logits, or numbers that are to be 0 and 1.
+        middle = 0.5 if self.gan_loss == "lsgan" else 0.0
+        self._update(
+            **values,
+            gradient_norm_D=norm,
+            accuracy_D_fake=tf.reduce_mean(tf.cast(fake_logits < middle, tf.float32)),
+            accuracy_D_real=tf.reduce_mean(tf.cast(real_logits > middle, tf.float32)),
+        )
         return values, finite
 
     @staticmethod
     def _learn(
         optimizer: keras.optimizers.Optimizer, gradients: list, variables: list
-    ) -> tf.Tensor:
-        """Applies the gradients; returns whether they are numbers, where they have to be."""
-        optimizer.apply(gradients, variables)
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Applies the gradients; returns whether they are numbers, where they have to be, and their
+        norm."""
+        norm = tf.cast(tf.linalg.global_norm(gradients), tf.float32)
         if isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
-            return tf.constant(True)
-        return tf.math.is_finite(tf.linalg.global_norm(gradients))
+            norm = norm / tf.convert_to_tensor(optimizer.dynamic_scale)
+            # A step whose gradients are no numbers is skipped: it moves nothing.
+            norm = tf.where(tf.math.is_finite(norm), norm, 0.0)
+            finite = tf.constant(True)
+        else:
+            finite = tf.math.is_finite(norm)
+        optimizer.apply(gradients, variables)
+        return finite, norm
 
     def _note_bad(self, values: dict[str, tf.Tensor], gradients_finite: tf.Tensor) -> None:
         """Keeps the first step whose losses or gradients are no numbers, for `check_finite`."""
@@ -284,8 +318,9 @@ class ColorizationGAN(keras.Model):
         self.validation_metrics["colorfulness"].update_state(metrics.colorfulness(predicted))
 
     def _update(self, weight=None, **values) -> None:
+        means = {**self.training_losses, **self.training_facts}
         for name, value in values.items():
-            self.training_losses[name].update_state(value, sample_weight=weight)
+            means[name].update_state(value, sample_weight=weight)
 
     def _results(self, trackers: dict) -> dict:
         return {name: tracker.result() for name, tracker in trackers.items()}

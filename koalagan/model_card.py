@@ -93,8 +93,7 @@ def write(folder: str, settings: flags.FlagValues, result: Mapping[str, Any] | N
         UserError: it cannot be written.
     """
     facts = saved_model.facts(folder)
-    # Where the pictures lie on somebody's machine is nobody else's business.
-    kept = {name: settings[name].value for name in workdir.kept_names() if name != "data_dir"}
+    kept = workdir.kept_values(settings)
     card = {
         **facts,
         "versions": evaluate.versions(),

@@ -100,7 +100,7 @@ class Saver(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         sums = self._checkpoint.progress.pop("losses", None)
         if sums:  # of the epoch's steps before the run was stopped
-            self.model.set_loss_sums(sums)
+            self.model.set_sums(sums)
 
     def on_train_batch_end(self, batch, logs=None):
         step = int(self.model.step)
@@ -112,7 +112,7 @@ class Saver(keras.callbacks.Callback):
         )
         if last or due or self.stopped_by:
             # Validation will take over the sums.
-            self._checkpoint.progress["losses"] = self.model.loss_sums()
+            self._checkpoint.progress["losses"] = self.model.sums()
         if self.stopped_by:
             # Not `stop_training`: Keras would first validate and close the unfinished epoch.
             self._save(validated=not last)

@@ -1,20 +1,22 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""What a run tells while it learns: a progress line, TensorBoard; and grids of pictures."""
+"""What a run leaves for TensorBoard, and grids of pictures."""
 
 import functools
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
+from tensorboard.plugins.hparams import api as hparams
 
-from koalagan import files, lab, progress
+from koalagan import files, lab
 
 _GUTTER = 4
+_JUDGED = 192  # pixels that a picture's side has at least where people are to judge it
 
 
 def picture_grid(columns: Mapping[str, np.ndarray], *, max_rows: int = 8) -> np.ndarray:
@@ -63,10 +65,11 @@ def _fit_titles(
 class TensorBoardLog(keras.callbacks.Callback):
     """Writes a run's curves and pictures for TensorBoard, at the run's global step.
 
-    `train/` gets the losses, averaged over the steps since the last point, every `every` steps and
-    at the end of each epoch;
+    `train/` gets the losses and `gan.FACTS`, averaged over the steps since the last point, the
+    learning rates and the pictures a second, every `every` steps and at the end of each epoch;
     `validation/` gets, after each epoch, the same losses on the validation pictures (so that both
-    curves share a chart), PSNR, SSIM, colourfulness, and the grid grey | predicted | true.
+    curves share a chart), PSNR, SSIM, colourfulness, and of a few pictures the grid grey |
+    predicted | true and the histograms of a* and b*, predicted and true.
 
     Keras's own TensorBoard callback starts its steps anew with every `fit`.
 
@@ -75,6 +78,8 @@ class TensorBoardLog(keras.callbacks.Callback):
             is deleted, so that the run that continues it can write it.
         grid_batch: a batch (see `koalagan.gan`) whose pictures the grid shows.
         progress: what the run's checkpoints keep for its callbacks (`RunCheckpoint.progress`).
+        batch_size: pictures in a training step.
+        flags: the run's, by name, shown as text.
         steps: training steps done.
         validated_steps: those of the epochs that are validated.
         every: training steps between two points.
@@ -86,6 +91,8 @@ class TensorBoardLog(keras.callbacks.Callback):
         grid_batch: dict,
         progress: dict,
         *,
+        batch_size: int = 1,
+        flags: Mapping[str, Any] | None = None,
         steps: int = 0,
         validated_steps: int = 0,
         every: int = 10,
@@ -97,30 +104,43 @@ class TensorBoardLog(keras.callbacks.Callback):
         self._validation = tf.summary.create_file_writer(f"{folder}/validation")
         self._batch = grid_batch
         self._progress = progress
+        self._batch_size = batch_size
         self._every = every
+        if flags and not steps:
+            rows = [f"| {name} | {value} |" for name, value in flags.items()]
+            with self._train.as_default():
+                tf.summary.text("flags", "\n".join(["| flag | |", "| :--- | :--- |", *rows]), 0)
 
     def on_epoch_begin(self, epoch, logs=None):
         # Kept from before where the epoch is continued; a new one's sums are zero.
-        self._progress.setdefault("logged", self.model.loss_sums())
+        self._progress.setdefault("logged", self.model.sums())
+        self._since = time.monotonic(), int(self.model.step)
 
     def on_train_batch_end(self, batch, logs=None):
         if int(self.model.step) % self._every == 0:
-            self._write_losses()
+            self._write_point()
 
     def on_test_begin(self, logs=None):
         # The epoch's last steps: validation is about to take over the model's running means.
-        self._write_losses()
+        self._write_point()
 
-    def _write_losses(self) -> None:
-        """Writes the losses of the steps since the last point."""
+    def _write_point(self) -> None:
+        """Writes what there is to say of the steps since the last point."""
         step = int(self.model.step)
-        before, sums = self._progress["logged"], self.model.loss_sums()
+        before, sums = self._progress["logged"], self.model.sums()
         with self._train.as_default():
             for name, (total, count) in sums.items():
                 total_before, count_before = before[name]
                 if count > count_before:
                     tf.summary.scalar(name, (total - total_before) / (count - count_before), step)
+            for name, rate in self.model.learning_rates().items():
+                tf.summary.scalar(f"learning_rate_{name}", rate, step)
+            now, (then, step_then) = time.monotonic(), self._since
+            if step > step_then:
+                pictures = (step - step_then) * self._batch_size
+                tf.summary.scalar("pictures_per_second", pictures / (now - then), step)
         self._progress["logged"] = sums
+        self._since = now, step
 
     def say(self, warning: str) -> None:
         """Writes a sentence among the run's texts."""
@@ -135,11 +155,12 @@ class TensorBoardLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         step = int(self.model.step)
         L, ab = self._batch["L"], self._batch["ab"]
+        predicted = self.model(self._batch, training=False)
         grid = picture_grid(
             {
-                "grey": lab.lab_to_rgb(L, tf.zeros_like(ab)).numpy(),
-                "predicted": lab.lab_to_rgb(L, self.model(self._batch, training=False)).numpy(),
-                "true": lab.lab_to_rgb(L, ab).numpy(),
+                "grey": _shown(lab.lab_to_rgb(L, tf.zeros_like(ab))),
+                "predicted": _shown(lab.lab_to_rgb(L, predicted)),
+                "true": _shown(lab.lab_to_rgb(L, ab)),
             }
         )
         with self._validation.as_default():
@@ -147,13 +168,55 @@ class TensorBoardLog(keras.callbacks.Callback):
                 if name.startswith("val_"):
                     tf.summary.scalar(name.removeprefix("val_"), value, step)
             tf.summary.image("grey | predicted | true", grid[None], step)
+            for whose, colours in (("predicted", predicted), ("true", ab)):
+                _, a, b = tf.unstack(lab.lab_units(L, colours), axis=-1)
+                tf.summary.histogram(f"a*/{whose}", a, step)
+                tf.summary.histogram(f"b*/{whose}", b, step)
         self._progress.pop("logged", None)
         self.flush()
 
 
+def _shown(pictures: tf.Tensor) -> np.ndarray:
+    """Pictures large enough to judge: small ones are shown in larger pixels."""
+    factor = max(1, _JUDGED // pictures.shape[1])
+    return pictures.numpy().repeat(factor, axis=1).repeat(factor, axis=2)
+
+
+def write_result(folder: str, flags: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+    """Writes a finished run's flags and measures for TensorBoard's table of runs (HParams).
+
+    Args:
+        folder: WORKDIR/tensorboard; what was written there for an earlier end of the run is
+            replaced.
+        flags: the run's, by name.
+        row: the model's of `metrics.json`.
+    """
+    for path in Path(folder).glob("*tfevents*"):
+        path.unlink()
+    measures = {name: value for name, value in row.items() if isinstance(value, float)}
+    with tf.summary.create_file_writer(folder).as_default():
+        hparams.hparams_config(
+            hparams=[hparams.HParam(name) for name in flags],
+            metrics=[hparams.Metric(f"final/{name}", display_name=name) for name in measures],
+        )
+        hparams.hparams({name: _hparam(value) for name, value in flags.items()}, trial_id=folder)
+        for name, value in measures.items():
+            tf.summary.scalar(f"final/{name}", value, 0)
+
+
+def _hparam(value: Any) -> str | bool | float | int:
+    return value if isinstance(value, (bool, float, int)) else str(value)
+
+
 def _drop_events(folder: Path, last_step: int) -> None:
-    """Deletes the events after `last_step` from TensorBoard's files, and what a kill cut off."""
+    """Deletes the events after `last_step` from TensorBoard's files, and what a kill cut off.
+
+    Of a run that begins it deletes all.
+    """
     for path in sorted(folder.glob("*tfevents*")):
+        if not last_step:
+            path.unlink()
+            continue
         kept, dropped = [], False
         try:
             for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
@@ -171,113 +234,3 @@ def _write_records(path: Path, records: Sequence[bytes]) -> None:
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in records:
             writer.write(record)
-
-
-class ProgressLine(keras.callbacks.Callback):
-    """One bar an epoch with losses, pictures/s and time left; one line at its end.
-
-    Args:
-        epochs: of the whole run, both phases.
-        batch_size: pictures in a step.
-        steps: steps in an epoch.
-    """
-
-    def __init__(self, epochs: int, batch_size: int, steps: int):
-        super().__init__()
-        self._epochs = epochs
-        self._batch_size = batch_size
-        self._steps = steps
-        self._bar = None
-
-    def close(self) -> None:
-        """Ends the bar of an epoch that is not going to end."""
-        if self._bar is not None:
-            self._bar.close()
-
-    def on_epoch_begin(self, epoch, logs=None):
-        done = int(self.model.step) - epoch * self._steps
-        self._trained, self._started = 0, time.monotonic()
-        self._name = f"epoch {epoch + 1}/{self._epochs}"
-        self._bar = progress.bar(
-            self._name, self._steps * self._batch_size, initial=done * self._batch_size
-        )
-
-    def on_train_batch_end(self, batch, logs=None):
-        self._bar.set_postfix_str(
-            " ".join(f"{name} {float(value):.3g}" for name, value in logs.items()), refresh=False
-        )
-        self._bar.update(self._batch_size)
-        self._trained += self._batch_size
-
-    def on_test_begin(self, logs=None):
-        # Validation is not training: its time must not enter the rate.
-        self._rate = self._trained / (time.monotonic() - self._started)
-        self._bar.close()
-
-    def on_epoch_end(self, epoch, logs=None):
-        phase = "adversarial" if self.model.adversarial else "pretraining"
-        shown = {name: float(value) for name, value in logs.items()}
-        validation = {name[4:]: value for name, value in shown.items() if name.startswith("val_")}
-        training = {name: value for name, value in shown.items() if not name.startswith("val_")}
-        print(
-            f"{self._name} {phase}: "
-            + " ".join(f"{name} {value:.4g}" for name, value in training.items())
-            + f" | validation: loss_G_L1 {validation['loss_G_L1']:.4g}"
-            + "".join(
-                f" {name} {validation[name]:.4g}"
-                for name in ("psnr", "psnr_pooled", "ssim", "colorfulness")
-            )
-            # None where the run was stopped just before validation.
-            + (f" | {self._rate:.1f} pictures/s" if self._trained else ""),
-            flush=True,
-        )
-
-
-class Watch(keras.callbacks.Callback):
-    """Says once, in words, when a GAN's training has gone one of the two ways that it goes wrong.
-
-    Args:
-        progress: what the run's checkpoints keep for its callbacks (`RunCheckpoint.progress`).
-        say: is given each sentence, which is printed too.
-    """
-
-    # The Inception-GAN paper's discriminator had won at a loss of 0.003 (its batch of 16); at
-    # balance, where it cannot tell, the loss is 0.69.
-    WON = 0.05
-    EPOCHS = 2
-    # Of 255 levels; photographs have about 45, and a model that learns by L1 alone 6 and more.
-    GREY = 2.0
-
-    def __init__(self, progress: dict, say: Callable[[str], None]):
-        super().__init__()
-        self._progress = progress
-        self._say = say
-
-    def on_epoch_end(self, epoch, logs=None):
-        if not self.model.adversarial:
-            return
-        lost = float(logs["loss_D"]) < self.WON
-        self._progress["lost"] = self._progress.get("lost", 0) + 1 if lost else 0
-        if self._progress["lost"] >= self.EPOCHS:
-            self._once(
-                "discriminator",
-                f"the discriminator has won: its loss has been under {self.WON} for {self.EPOCHS} "
-                "epochs, and the generator learns little from it any more; a larger batch, a "
-                "larger --discriminator_every or a lower --discriminator_learning_rate holds it "
-                "back.",
-            )
-        colorfulness = float(logs["val_colorfulness"])
-        if colorfulness < self.GREY:
-            self._once(
-                "grey",
-                f"the generator has gone grey: the colourfulness of its pictures is "
-                f"{colorfulness:.2g} after epoch {epoch + 1}, where photographs have about 45; "
-                "start anew with another --seed or lower learning rates.",
-            )
-
-    def _once(self, what: str, sentence: str) -> None:
-        said = self._progress.setdefault("said", [])
-        if what not in said:
-            said.append(what)
-            print(f"koalagan: {sentence}", file=sys.stderr)
-            self._say(sentence)

@@ -30,6 +30,7 @@ from koalagan.models import BACKBONES
 # What asks for TensorFlow is imported when it is used: flags and mistakes in them need not wait.
 keras = lazy.module("keras")
 tf = lazy.module("tensorflow")
+callbacks = lazy.module("koalagan.callbacks")
 checkpoint = lazy.module("koalagan.checkpoint")
 gan = lazy.module("koalagan.gan")
 saving = lazy.module("koalagan.saving")
@@ -83,14 +84,14 @@ def _fit(
     *,
     last_epoch: int,
     saver: saving.Saver,
-    callbacks: Sequence[keras.callbacks.Callback],
+    listeners: Sequence[keras.callbacks.Callback],
 ) -> None:
     """Trains the compiled phase from the current step to the end of `last_epoch` (from 1)."""
     steps = pipeline.steps_per_epoch(len(training), settings.batch_size)
     validation_batches = pipeline.evaluation_batches(validation, batch_size=settings.batch_size)
     done = int(model.step)
     if done <= last_epoch * steps and saver.epoch_unvalidated:
-        _validate(model, validation_batches, done // steps - 1, callbacks)
+        _validate(model, validation_batches, done // steps - 1, listeners)
     while int(model.step) < last_epoch * steps and not saver.out_of_patience:
         epoch, done = divmod(int(model.step), steps)
         model.fit(
@@ -105,7 +106,7 @@ def _fit(
             # A continued epoch is shorter: it gets a `fit` of its own.
             epochs=epoch + 1 if done else last_epoch,
             validation_data=validation_batches,
-            callbacks=list(callbacks),
+            callbacks=list(listeners),
             verbose=0,
             shuffle=False,  # the batches come in their order; Keras warns that it cannot shuffle
         )
@@ -115,10 +116,10 @@ def _validate(
     model: gan.ColorizationGAN,
     batches: tf.data.Dataset,
     epoch: int,
-    callbacks: Sequence[keras.callbacks.Callback],
+    listeners: Sequence[keras.callbacks.Callback],
 ) -> None:
     """What was left of an epoch (from 0) when the run was stopped: validation, and its end."""
-    everyone = keras.callbacks.CallbackList(list(callbacks), model=model)
+    everyone = keras.callbacks.CallbackList(list(listeners), model=model)
     model.reset_metrics()
     everyone.on_epoch_begin(epoch)
     logs = {name: float(mean.result()) for name, mean in model.current_losses().items()}
@@ -148,11 +149,13 @@ def _train(
     steps = pipeline.steps_per_epoch(len(training), settings.batch_size)
     epochs = settings.pretrain_epochs + settings.epochs
     progress = run_checkpoint.progress
-    line = summaries.ProgressLine(epochs, settings.batch_size, steps)
+    line = callbacks.ProgressLine(epochs, settings.batch_size, steps)
     log = summaries.TensorBoardLog(
         f"{settings.workdir}/tensorboard",
         _grid_batch(validation),
         progress,
+        batch_size=settings.batch_size,
+        flags=workdir.kept_values(settings),
         steps=int(model.step),
         validated_steps=progress.get("validated", 0) * steps,
     )
@@ -166,8 +169,7 @@ def _train(
         before_save=log.flush,
     )
     saver.set_model(model)
-    watch = summaries.Watch(progress, log.say)
-    callbacks = [line, watch, log, saver]
+    watch = callbacks.Watch(progress, log.say)
     try:
         with saver:
             for adversarial, last_epoch in ((False, settings.pretrain_epochs), (True, epochs)):
@@ -188,7 +190,7 @@ def _train(
                     settings,
                     last_epoch=last_epoch,
                     saver=saver,
-                    callbacks=callbacks,
+                    listeners=[line, watch, log, saver],
                 )
                 if is_last:
                     break
@@ -327,6 +329,9 @@ def _run(
         output_dir=settings.workdir,
     )
     model_card.write(exported, settings, result)
+    summaries.write_result(
+        f"{settings.workdir}/tensorboard", workdir.kept_values(settings), result["rows"][1]
+    )
     print(evaluate.format_table(result))
     print(
         f"pictures:    {settings.workdir}/grid.png\n"

@@ -55,6 +55,11 @@ def kept_names() -> list[str]:
     return [name for name in run_flags.parse([]) if name not in _NOT_KEPT]
 
 
+def kept_values(settings: flags.FlagValues) -> dict[str, Any]:
+    """The flags that make the run, by name, without where its pictures lie on this machine."""
+    return {name: settings[name].value for name in kept_names() if name != "data_dir"}
+
+
 def check(settings: flags.FlagValues) -> None:
     """Checks that the run's folder, where it exists, belongs to the same flags.
 

@@ -131,7 +131,7 @@ def test_a_continued_epoch_goes_on_with_its_sums(run, tmp_path):
     before = run_checkpoint.progress["losses"]
     saver = saving.Saver(run_checkpoint, 3)
     model.compile(adversarial=False)
-    look = At("train", 3, lambda: sums.update(model.loss_sums()))
+    look = At("train", 3, lambda: sums.update(model.sums()))
     data = tf.data.Dataset.from_tensors(tiny.batch())
     model.fit(data, verbose=0, shuffle=False, callbacks=[look, saver])
     assert sums["loss_G"][1] == 3 and sums["loss_G"][0] > before["loss_G"][0]

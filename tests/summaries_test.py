@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from tensorboard.plugins.hparams import metadata
 
 from koalagan import gan, summaries
 
@@ -78,8 +79,13 @@ def test_event_files_hold_the_papers_losses_the_metrics_and_the_grid(tmp_path):
         callbacks=[log],
     ).history
     train, validation = events(tmp_path / "train"), events(tmp_path / "validation")
-    assert set(train) == set(gan.LOSSES)
+    rates = {"learning_rate_G", "learning_rate_D", "pictures_per_second"}
+    assert set(train) == {*gan.LOSSES, *gan.FACTS, *rates}
     assert all(list(points) == [42, 44, 46, 48] for points in train.values())
+    assert train["learning_rate_D"][44] == np.float32(2e-4)
+    assert all(0 <= rate <= 1 for rate in train["accuracy_D_real"].values())
+    assert all(norm > 0 for norm in train["gradient_norm_G"].values())
+    assert all(rate > 0 for rate in train["pictures_per_second"].values())
     # The epoch's mean is the mean of its points: each stands for its own steps alone.
     points = list(train["loss_G"].values())
     assert (points[0] + points[1]) / 2 == pytest.approx(history["loss_G"][0], rel=1e-5)
@@ -90,7 +96,12 @@ def test_event_files_hold_the_papers_losses_the_metrics_and_the_grid(tmp_path):
     assert list(grids) == [44, 48]
     width, height = int(grids[48][0]), int(grids[48][1])
     decoded = tf.io.decode_png(grids[48][2])
-    assert decoded.shape == (height, width, 3) and decoded.shape[0] > 4 * 16
+    assert decoded.shape == (height, width, 3) and decoded.shape[0] > 4 * 192
+    assert {"a*/predicted", "a*/true", "b*/predicted", "b*/true"} <= set(validation)
+    low, high, _ = validation["a*/true"][48].T
+    ab = tiny.batch(seed=1)["ab"].numpy()
+    assert low.min() == pytest.approx(110 * ab[..., 0].min(), abs=0.01)
+    assert high.max() == pytest.approx(110 * ab[..., 0].max(), abs=0.01)
 
 
 def test_what_was_written_after_the_checkpoint_is_dropped(tmp_path):
@@ -105,30 +116,32 @@ def test_what_was_written_after_the_checkpoint_is_dropped(tmp_path):
     assert events(tmp_path / "train") == {"loss_G": {10: 10.0}}
 
 
-@pytest.mark.parametrize(
-    "logs, words",
-    [
-        ([(0.04, 30.0), (0.6, 30.0), (0.04, 30.0), (0.01, 30.0)], "the discriminator has won"),
-        ([(0.6, 30.0), (0.6, 1.0), (0.6, 0.5)], "the generator has gone grey"),
-        ([(0.6, 30.0), (0.04, 3.0), (0.6, 30.0)], None),
-    ],
-)
-def test_a_gan_that_goes_wrong_is_told_once(capsys, logs, words):
-    model = tiny.gan()
-    progress, said = {}, []
-    for epoch, (loss, colorfulness) in enumerate(logs * 2):
-        watch = summaries.Watch(progress, said.append)  # a run that is continued every time
-        watch.set_model(model)
-        model.adversarial = True
-        watch.on_epoch_end(epoch, {"loss_D": loss, "val_colorfulness": colorfulness})
-    assert len(said) == (1 if words else 0)
-    err = capsys.readouterr().err
-    assert (words is None and not err) or (words in err and said[0] in err)
+def test_a_run_that_begins_shows_its_flags_and_nothing_of_an_earlier_one(tmp_path):
+    for seed in (1, 2):
+        log = summaries.TensorBoardLog(str(tmp_path), tiny.batch(), {}, flags={"seed": seed})
+        log.flush()
+    (text,) = events(tmp_path / "train").values()
+    assert b"| seed | 2 |" in text[0].item() and len(list((tmp_path / "train").iterdir())) == 1
+    summaries.TensorBoardLog(str(tmp_path), tiny.batch(), {}, flags={"seed": 3}, steps=5).flush()
+    assert events(tmp_path / "train")["flags"] == text
 
 
-def test_pretraining_is_not_watched(capsys):
-    watch = summaries.Watch({}, print)
-    watch.set_model(tiny.gan())
-    watch.model.adversarial = False
-    watch.on_epoch_end(0, {"val_colorfulness": 0.0})
-    assert capsys.readouterr() == ("", "")
+def test_finished_runs_compare_in_one_table(tmp_path):
+    for psnr in (20.0, 21.5):
+        row = {"model": "x", "pictures": 3, "psnr": psnr, "ssim": 0.9}
+        summaries.write_result(str(tmp_path), {"epochs": 3, "generator": "unet", "none": None}, row)
+    (path,) = tmp_path.iterdir()
+    told = {}
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        for value in tf.compat.v1.Event.FromString(record).summary.value:
+            told[value.tag] = value
+    assert tf.make_ndarray(told["final/psnr"].tensor) == 21.5 and "final/pictures" not in told
+    experiment = metadata.parse_experiment_plugin_data(
+        told[metadata.EXPERIMENT_TAG].metadata.plugin_data.content
+    )
+    assert {info.name.tag for info in experiment.metric_infos} == {"final/psnr", "final/ssim"}
+    session = metadata.parse_session_start_info_plugin_data(
+        told[metadata.SESSION_START_INFO_TAG].metadata.plugin_data.content
+    )
+    assert session.hparams["epochs"].number_value == 3
+    assert session.hparams["generator"].string_value == "unet"

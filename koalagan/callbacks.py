@@ -1,0 +1,120 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""What a run tells on the terminal while it learns: a progress line, and warnings in words."""
+
+import sys
+import time
+from collections.abc import Callable
+
+import keras
+
+from koalagan import progress
+
+
+class ProgressLine(keras.callbacks.Callback):
+    """One bar an epoch with losses, pictures/s and time left; one line at its end.
+
+    Args:
+        epochs: of the whole run, both phases.
+        batch_size: pictures in a step.
+        steps: steps in an epoch.
+    """
+
+    def __init__(self, epochs: int, batch_size: int, steps: int):
+        super().__init__()
+        self._epochs = epochs
+        self._batch_size = batch_size
+        self._steps = steps
+        self._bar = None
+
+    def close(self) -> None:
+        """Ends the bar of an epoch that is not going to end."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        done = int(self.model.step) - epoch * self._steps
+        self._trained, self._started = 0, time.monotonic()
+        self._name = f"epoch {epoch + 1}/{self._epochs}"
+        self._bar = progress.bar(
+            self._name, self._steps * self._batch_size, initial=done * self._batch_size
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._bar.set_postfix_str(
+            " ".join(f"{name} {float(value):.3g}" for name, value in logs.items()), refresh=False
+        )
+        self._bar.update(self._batch_size)
+        self._trained += self._batch_size
+
+    def on_test_begin(self, logs=None):
+        # Validation is not training: its time must not enter the rate.
+        self._rate = self._trained / (time.monotonic() - self._started)
+        self._bar.close()
+
+    def on_epoch_end(self, epoch, logs=None):
+        phase = "adversarial" if self.model.adversarial else "pretraining"
+        shown = {name: float(value) for name, value in logs.items()}
+        validation = {name[4:]: value for name, value in shown.items() if name.startswith("val_")}
+        training = {name: value for name, value in shown.items() if not name.startswith("val_")}
+        print(
+            f"{self._name} {phase}: "
+            + " ".join(f"{name} {value:.4g}" for name, value in training.items())
+            + f" | validation: loss_G_L1 {validation['loss_G_L1']:.4g}"
+            + "".join(
+                f" {name} {validation[name]:.4g}"
+                for name in ("psnr", "psnr_pooled", "ssim", "colorfulness")
+            )
+            # None where the run was stopped just before validation.
+            + (f" | {self._rate:.1f} pictures/s" if self._trained else ""),
+            flush=True,
+        )
+
+
+class Watch(keras.callbacks.Callback):
+    """Says once, in words, when a GAN's training has gone one of the two ways that it goes wrong.
+
+    Args:
+        progress: what the run's checkpoints keep for its callbacks (`RunCheckpoint.progress`).
+        say: is given each sentence, which is printed too.
+    """
+
+    # The Inception-GAN paper's discriminator had won at a loss of 0.003 (its batch of 16); at
+    # balance, where it cannot tell, the loss is 0.69.
+    WON = 0.05
+    EPOCHS = 2
+    # Of 255 levels; photographs have about 45, and a model that learns by L1 alone 6 and more.
+    GREY = 2.0
+
+    def __init__(self, progress: dict, say: Callable[[str], None]):
+        super().__init__()
+        self._progress = progress
+        self._say = say
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self.model.adversarial:
+            return
+        lost = float(logs["loss_D"]) < self.WON
+        self._progress["lost"] = self._progress.get("lost", 0) + 1 if lost else 0
+        if self._progress["lost"] >= self.EPOCHS:
+            self._once(
+                "discriminator",
+                f"the discriminator has won: its loss has been under {self.WON} for {self.EPOCHS} "
+                "epochs, and the generator learns little from it any more; a larger batch, a "
+                "larger --discriminator_every or a lower --discriminator_learning_rate holds it "
+                "back.",
+            )
+        colorfulness = float(logs["val_colorfulness"])
+        if colorfulness < self.GREY:
+            self._once(
+                "grey",
+                f"the generator has gone grey: the colourfulness of its pictures is "
+                f"{colorfulness:.2g} after epoch {epoch + 1}, where photographs have about 45; "
+                "start anew with another --seed or lower learning rates.",
+            )
+
+    def _once(self, what: str, sentence: str) -> None:
+        said = self._progress.setdefault("said", [])
+        if what not in said:
+            said.append(what)
+            print(f"koalagan: {sentence}", file=sys.stderr)
+            self._say(sentence)
