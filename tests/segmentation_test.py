@@ -348,6 +348,37 @@ def test_preset_that_is_damaged_or_of_another_network(random_model, copy, damage
         np.testing.assert_array_equal(weight, value)
 
 
+def test_a_preset_that_brings_code_is_refused_and_its_code_not_run(random_model, tmp_path):
+    trap = tmp_path / "sprung"
+    layer = keras.layers.Lambda(eval(f"lambda x: (open({str(trap)!r}, 'w').close(), x)[1]"))
+    code = json.dumps(keras.saving.serialize_keras_object(layer))
+    keras.saving.deserialize_keras_object(json.loads(code), safe_mode=False)(np.zeros((1, 1)))
+    assert trap.exists()
+    trap.unlink()
+
+    folder = tmp_path / "preset"
+    folder.mkdir()
+    backbone = {
+        "module": "keras_hub.src.models.deeplab_v3.deeplab_v3_backbone",
+        "class_name": "DeepLabV3Backbone",
+        "registered_name": "keras_hub>DeepLabV3Backbone",
+        "config": {"image_encoder": json.loads(code), "spatial_pyramid_pooling_key": "P5"},
+    }
+    for name in FILES:
+        (folder / name).write_bytes(b"")
+    (folder / "config.json").write_text(json.dumps(backbone))
+    task = {
+        "module": "keras_hub.src.models.deeplab_v3.deeplab_v3_segmenter",
+        "class_name": "DeepLabV3ImageSegmenter",
+        "registered_name": "keras_hub>DeepLabV3ImageSegmenter",
+        "config": {"backbone": backbone, "num_classes": 21, "preprocessor": None},
+    }
+    (folder / "task.json").write_text(json.dumps(task))
+    with pytest.raises(UserError, match="(?i)lambda|unsafe|safe_mode"):
+        segmentation.load_weights(random_model, str(folder))
+    assert not trap.exists()
+
+
 @pytest.mark.parametrize("load", [True, False], ids=["load_weights", "fingerprint"])
 @pytest.mark.parametrize("name", FILES)
 def test_preset_that_lacks_a_file(model, copy, name, load):
