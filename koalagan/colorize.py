@@ -193,7 +193,7 @@ def colorize_files(
                     bar.write(f"koalagan: {one.error}", file=sys.stderr)
                 elif one.copied:
                     copied.append(path)
-                    bar.write(f"koalagan: {path} has colour and is copied.", file=sys.stderr)
+                    bar.write(f"koalagan: {path} has colour and stays as it is.", file=sys.stderr)
                 elif contact_sheet:
                     for number, result in enumerate(one.results, 1):
                         name = one.job.name if variants == 1 else f"{one.job.name} ({number})"
@@ -219,7 +219,7 @@ def colorize_files(
     if copied:
         print(
             f"koalagan: {len(copied)} of {len(jobs)} pictures have colour already and were copied "
-            "as they are: --recolor colours them anew.",
+            "as they are; --recolor colours them anew.",
             file=sys.stderr,
         )
     if left_out:

@@ -270,7 +270,7 @@ def test_a_photograph_that_has_colour_is_copied_unless_asked_otherwise(model, tm
     assert tree(out) == ["coloured.jpg", "grey.png"]
     assert (out / "coloured.jpg").read_bytes() == (photos / "coloured.jpg").read_bytes()
     said = capfd.readouterr().err
-    assert f"{photos / 'coloured.jpg'} has colour and is copied" in said
+    assert f"{photos / 'coloured.jpg'} has colour and stays as it is" in said
     assert "1 of 2 pictures have colour already" in said and "--recolor" in said
 
     assert run(model, out, photos, recolor=True) == {}
