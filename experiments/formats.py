@@ -151,7 +151,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    data_flags.define_data_flags()
+    data_flags.define_source_flags()
+    data_flags.define_store_flag()
     flags.DEFINE_string("workdir", None, "The run.", required=True)
     flags.DEFINE_string("split", "validation", "The pictures to colour.")
     flags.DEFINE_integer("pictures", 16, "How many of them.", lower_bound=1)

@@ -11,6 +11,7 @@ sizes stand for larger photographs. No model is asked: this is what the best one
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -85,10 +86,9 @@ def main(argv: Sequence[str]) -> None:
     settings = flags.FLAGS
     if len(argv) > 1:
         raise UserError(f"upsampling takes only flags, and {argv[1]!r} is none: see --help.")
-    try:
-        sizes = [int(size) for size in settings.sizes]
-    except ValueError:
-        raise UserError(f"--sizes={','.join(settings.sizes)} are no numbers of pixels.") from None
+    if not settings.sizes or not all(re.fullmatch("[1-9][0-9]*", size) for size in settings.sizes):
+        raise UserError(f"--sizes={','.join(settings.sizes)} are no numbers of pixels.")
+    sizes = [int(size) for size in settings.sizes]
     source = sources.open_source(
         settings.dataset, settings.split, data_dir=settings.data_dir, download=settings.download
     )
@@ -103,7 +103,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    data_flags.define_data_flags()
+    data_flags.define_source_flags()
     flags.DEFINE_string("split", "validation", "The photographs to measure on.")
     flags.DEFINE_list("sizes", ["256", "64", "32"], "Sides of the model's size, in pixels.")
     flags.adopt_module_key_flags(data_flags)

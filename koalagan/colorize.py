@@ -19,7 +19,7 @@ import numpy as np
 from absl import flags
 
 from koalagan import contact_sheet as sheets
-from koalagan import errors, lazy, photo_pipeline, progress, video
+from koalagan import errors, film_files, lazy, photo_pipeline, progress, video
 from koalagan import photographs as photos
 from koalagan.errors import UserError
 
@@ -77,7 +77,11 @@ def define_flags(fv: flags.FlagValues = flags.FLAGS) -> None:
         upper_bound=0.99,
         flag_values=fv,
     )
-    text("contact_sheet", None, "An HTML page to write: before and after, with sliders.")
+    text(
+        "contact_sheet",
+        None,
+        "An HTML page to write: before and after of this call's results, with sliders.",
+    )
 
 
 def main(argv: Sequence[str]) -> int:
@@ -147,6 +151,10 @@ def colorize_files(
         UserError: nothing to colour, no such model, no place to write to, results that are there
             already, or variants asked of a model that has none.
     """
+    if contact_sheet and not contact_sheet.lower().endswith((".html", ".htm")):
+        raise UserError(
+            f"--contact_sheet={contact_sheet} is no name of a page: let it end in .html."
+        )
     jobs = photos.plan(photographs, output_dir, format=format, suffix=suffix, variants=variants)
     model = colorizer.load(saved_model)
     if variants > 1 and not model.varies:
@@ -154,23 +162,25 @@ def colorize_files(
             f"the model in {model.path} colours a photograph in one way only: export one with "
             "--dropout_at_inference for --variants."
         )
-    there = [job for job in jobs if job.done]
     if skip_existing:
-        jobs = [job for job in jobs if not job.done]
+        left = [job for job in jobs if not job.done(recolor)]
+        if done := len(jobs) - len(left):
+            print(f"koalagan: {done} photographs have their results already.", file=sys.stderr)
+        jobs = left
+    elif not overwrite:
+        there = [path for job in jobs for path in job.existing(recolor)]
         if there:
-            print(f"koalagan: {len(there)} results are there already.", file=sys.stderr)
-    elif there and not overwrite:
-        raise UserError(
-            f"{len(there)} results are there already, {there[0].targets[0]} the first: pass "
-            "--overwrite to replace them, or --skip_existing to go on without them."
-        )
+            raise UserError(
+                f"{len(there)} results are there already, {there[0]} the first: pass --overwrite "
+                "to replace them, or --skip_existing to go on without them."
+            )
     try:
         os.makedirs(output_dir, exist_ok=True)
     except OSError as error:
         raise UserError(f"{output_dir} cannot be made: {error.strerror}.") from error
 
-    films = [job for job in jobs if video.is_film(job.name)]
-    jobs = [job for job in jobs if not video.is_film(job.name)]
+    films = [job for job in jobs if film_files.is_film(job.name)]
+    jobs = [job for job in jobs if not film_files.is_film(job.name)]
 
     def colour(rgb: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         """Of each picture its variants."""
@@ -213,7 +223,7 @@ def colorize_files(
                 render_size=render_size,
                 batch_size=batch_size,
             )
-        except video.BadFilm as error:
+        except film_files.BadFilm as error:
             left_out[job.photograph] = str(error)
             print(f"koalagan: {error}", file=sys.stderr)
     if copied:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from koalagan import evaluate, lazy, saved_model
 from koalagan.data import pictures
@@ -147,8 +148,8 @@ def _as_rgb(picture: Any) -> np.ndarray:
     if isinstance(picture, (str, os.PathLike)):
         path = os.fspath(picture)
         return pictures.decode(pictures.read(path), path)
-    if hasattr(picture, "convert"):  # a Pillow image
-        picture = picture.convert("RGB")
+    if isinstance(picture, Image.Image):
+        return pictures.to_rgb(picture)
     array = np.asarray(picture)
     if array.ndim == 2:
         array = array[..., None]

@@ -75,7 +75,8 @@ class ContactSheet:
         page = _PAGE.format(title=self._title, figures="\n".join(self._figures))
         try:
             Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
-            files.publish(path, lambda temporary: temporary.write_text(page, "utf-8"))
+            # Names of files need not be text.
+            files.publish(path, lambda temporary: temporary.write_text(page, "utf-8", "replace"))
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
 

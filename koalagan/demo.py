@@ -3,7 +3,7 @@
 
 Drop a photograph, see before and after under a slider, download the result at full size. The extra
 `[demo]` brings Gradio. The page is for this machine alone unless --host says otherwise; it calls
-nobody else's, and what is uploaded is deleted after an hour.
+nobody else's. What is uploaded and made of it is deleted, some hours later or when the page ends.
 """
 
 from __future__ import annotations
@@ -190,6 +190,9 @@ def _theme() -> gradio.Theme:
 def _require_gradio() -> None:
     # It would tell its makers that it was started, and look for a newer version.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # It asks itself whether it is there, which is nothing for a proxy.
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1,localhost"]))
     try:
         gradio.__version__  # noqa: B018 - imports it
     except ImportError as error:

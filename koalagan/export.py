@@ -157,6 +157,7 @@ def export_run(
             be had in this format.
     """
     check_format(format, dtype)
+    output_dir = os.path.expanduser(output_dir)
     settings = workdir.read_flags(run)
     if dropout_at_inference:
         settings.dropout_at_inference = True
@@ -174,9 +175,9 @@ def export_run(
     export_generator(
         generator, settings, output_dir, frozen_inputs=frozen_inputs, format=format, dtype=dtype
     )
-    # What the run was measured at is its newest weights, with the dropout that its flags say.
-    result = None if best or dropout_at_inference else workdir.read_metrics(run)
-    model_card.write(output_dir, settings, result)
+    # What the run was measured at is its newest weights, as they are and as its flags say.
+    measured = not (best or dropout_at_inference) and dtype == "float32"
+    model_card.write(output_dir, settings, workdir.read_metrics(run) if measured else None)
 
 
 def export_generator(

@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ def publish(path: str | Path, write: Callable[[Path], Any]) -> None:
         OSError: the file cannot be written; the older one is still there.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.writing-{os.getpid()}{path.suffix}")
+    # Short where the name is long: both have to fit into what file systems take.
+    own = f"{os.getpid()}-{threading.get_ident()}"
+    temporary = path.with_name(f".{path.stem[:40]}.writing-{own}{path.suffix}")
     try:
         write(temporary)
         os.replace(temporary, path)

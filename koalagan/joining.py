@@ -52,7 +52,7 @@ def join(
             # The last strip repeats the last row as often as it has to.
             here = tf.minimum(number * rows + tf.range(rows), size[0] - 1)
             strip = tf.gather(picture, here)
-            L_here, _ = lab.rgb_to_lab(strip)
+            L_here = lab.lightness(strip)
             return lab.lab_to_rgb(L_here, upsample(prediction, L_here, here, size))
 
         joined = tf.map_fn(

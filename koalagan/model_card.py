@@ -103,7 +103,9 @@ def write(folder: str, settings: flags.FlagValues, result: Mapping[str, Any] | N
     }
     texts = {
         "model_card.json": json.dumps(card, indent=1, ensure_ascii=False) + "\n",
-        "MODEL_CARD.md": _page(os.path.basename(settings.workdir), facts, kept, result),
+        "MODEL_CARD.md": _page(
+            os.path.basename(os.path.abspath(settings.workdir)), facts, kept, result
+        ),
     }
     try:
         for name, text in texts.items():
@@ -125,7 +127,9 @@ def _page(
         "generator": facts["generator"],
         "size it sees pictures at": f"{height}x{width}",
         "learned from": f"{facts['dataset']} {facts['train_split']}",
-        "passes": f"{kept['pretrain_epochs']} of pretraining, {kept['epochs']} against a PatchGAN",
+        "passes planned": (
+            f"{kept['pretrain_epochs']} of pretraining, {kept['epochs']} against a PatchGAN"
+        ),
         "weights kept in": facts.get("weights", "float32"),
         "written by": f"koalagan {facts['koalagan']}, TensorFlow {facts['tensorflow']}",
     }

@@ -1,6 +1,6 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Many photographs, one after the other: while a model works on some, the next are read and decoded
-and those before are encoded and written. Few are held at a time.
+"""Many photographs, one after the other: while a model works on some, the next are decoded and
+those before are encoded and written. Few are held at a time.
 """
 
 from __future__ import annotations

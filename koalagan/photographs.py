@@ -8,6 +8,8 @@ itself one of them, their whole names are kept: `OUT/x/a.jpg.png`. A photograph 
 from __future__ import annotations
 
 import dataclasses
+import errno
+import filecmp
 import glob
 import io
 import itertools
@@ -21,13 +23,28 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from koalagan import files, video
+from koalagan import files, film_files
 from koalagan.data import pictures, sources
 from koalagan.errors import UserError, one_line
 
 # --format: the ending of its files; "same" keeps the photograph's own.
 FORMATS = {"png": ".png", "jpeg": ".jpg", "tiff": ".tif", "webp": ".webp", "bmp": ".bmp"}
-_ORIENTATION = 0x0112
+# What EXIF says of the photograph and not of its file: description, make, model, software, date,
+# artist, copyright, rating, Windows's title, comment, author, keywords and subject.
+_DESCRIPTIVE = (
+    0x010E,
+    0x010F,
+    0x0110,
+    0x0131,
+    0x0132,
+    0x013B,
+    0x8298,
+    0x4746,
+    *range(0x9C9B, 0x9CA0),
+)
+_EXIF_AND_GPS = (0x8769, 0x8825)
+# What is wrong with one result, where other errors are wrong with the place for all.
+_OF_ONE_FILE = (None, errno.ENAMETOOLONG)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +55,7 @@ class Job:
         photograph: its path as given.
         name: what it is called, below the folder it was found in.
         targets: one for each variant.
-        copy: where it goes if it is not to be coloured; None where it lies there already.
+        copy: where it goes if it has colour and keeps it; None where it lies there already.
     """
 
     photograph: str
@@ -46,31 +63,44 @@ class Job:
     targets: tuple[str, ...]
     copy: str | None
 
-    @property
-    def done(self) -> bool:
-        """Whether its results are there."""
-        return all(map(os.path.exists, self.targets)) or bool(
-            self.copy and os.path.exists(self.copy)
-        )
+    def existing(self, recolor: bool) -> list[str]:
+        """Those of its results that are there; `recolor` says that it will not be copied."""
+        copies = (self.copy,) if self.copy and not recolor else ()
+        # Of a PNG, result and copy have the same name.
+        return [path for path in dict.fromkeys((*self.targets, *copies)) if os.path.exists(path)]
+
+    def done(self, recolor: bool) -> bool:
+        """Whether nothing is left to do for it."""
+        there = self.existing(recolor)
+        return all(target in there for target in self.targets) or self.copy in there
 
 
-def expand(given: Iterable[str]) -> Iterator[str]:
-    """Files and folders for what a command line names: `-` is a list on stdin, one a line, and a
-    pattern (`**` goes into folders) stands for what it matches.
+def expand(given: Iterable[str], output: str) -> Iterator[str]:
+    """Files and folders for what a command line names.
+
+    `-` is a list on stdin, one a line, and a pattern (`**` goes into folders) stands for what it
+    matches; neither brings what lies in the folder `output`, the results of an earlier call.
 
     Raises:
         UserError: a pattern matches nothing.
     """
     for argument in given:
         if argument == "-":
-            yield from filter(None, (line.rstrip("\r\n") for line in sys.stdin))
+            # Names of files need not be text.
+            lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
+            yield from (line for line in lines if line and not _inside(line, output))
         elif glob.has_magic(argument) and not os.path.lexists(argument):
             matches = sorted(glob.glob(os.path.expanduser(argument), recursive=True))
             if not matches:
                 raise UserError(f"Nothing is called {argument}.")
-            yield from matches
+            yield from (match for match in matches if not _inside(match, output))
         else:
             yield argument
+
+
+def _inside(path: str, folder: str) -> bool:
+    """Whether a path is a real folder or lies in it."""
+    return os.path.join(os.path.realpath(path), "").startswith(os.path.join(folder, ""))
 
 
 def plan(
@@ -97,9 +127,11 @@ def plan(
     found = _find(given, output_dir)
 
     def targets(stem: str, name: str) -> tuple[str, ...]:
-        if video.is_film(name):
-            return (os.path.join(output, f"{stem}{suffix}{video.ending(name)}"),)
+        if film_files.is_film(name):
+            return (os.path.join(output, f"{stem}{suffix}{film_files.ending(name)}"),)
         ending = FORMATS.get(format) or os.path.splitext(name)[1]
+        # GIF has 256 colours, which would not leave the lightness as it is.
+        ending = FORMATS["png"] if ending.lower() == ".gif" else ending
         numbers = [""] if variants == 1 else [f"-{number}" for number in range(1, variants + 1)]
         return tuple(os.path.join(output, f"{stem}{suffix}{n}{ending}") for n in numbers)
 
@@ -107,21 +139,22 @@ def plan(
         return targets(os.path.splitext(name)[0], name)
 
     uses = Counter(_key(plain(name)[0]) for _, name in found.values())
-    photographs = {_key(os.path.realpath(path)) for path in found}
-    taken = set(photographs)
+    taken = {_key(os.path.realpath(path)) for path in found}
     jobs, renamed = [], []
     for path, name in found.values():
         shared = uses[_key(plain(name)[0])] > 1
         for stem in _stems(name, shared):
             candidate = targets(stem, name)
-            keys = {_key(os.path.realpath(target)) for target in candidate}
+            copy = os.path.join(output, f"{stem}{suffix}{os.path.splitext(name)[1]}")
+            itself = _key(os.path.realpath(copy)) == _key(os.path.realpath(path))
+            if itself or film_files.is_film(name):
+                copy = None
+            written = (*candidate, copy) if copy else candidate
+            keys = {_key(os.path.realpath(result)) for result in written}
             if not keys & taken:
                 break
             shared = True
         taken |= keys
-        copy = os.path.join(output, f"{stem}{suffix}{os.path.splitext(name)[1]}")
-        if _key(os.path.realpath(copy)) in photographs:
-            copy = None
         jobs.append(Job(path, name, candidate, copy))
         if shared:
             renamed.append(f"{path} becomes {os.path.relpath(candidate[0], output)}")
@@ -137,7 +170,7 @@ def _find(given: Iterable[str], output_dir: str) -> dict[str, tuple[str, str]]:
     """Absolute path -> (path as given, name below its folder)."""
     output = os.path.realpath(output_dir)
     found, named = {}, []
-    for path in expand(given):
+    for path in expand(given, output):
         named.append(path)
         if os.path.isdir(path):
             if os.path.realpath(path) == output:
@@ -146,7 +179,7 @@ def _find(given: Iterable[str], output_dir: str) -> dict[str, tuple[str, str]]:
                 )
             for name in sources.list_pictures(path):
                 picture = os.path.join(path, name)
-                if not os.path.realpath(picture).startswith(os.path.join(output, "")):
+                if not _inside(picture, output):
                     found.setdefault(os.path.abspath(picture), (picture, name))
         elif os.path.exists(path):
             found.setdefault(os.path.abspath(path), (path, os.path.basename(path)))
@@ -179,15 +212,20 @@ def _stems(name: str, shared: bool) -> Iterator[str]:
 def metadata(encoded: bytes) -> dict[str, Any]:
     """What of a photograph's metadata goes with its result, as `PIL.Image.Image.save` takes it.
 
-    EXIF, its orientation taken out as the result stands upright, and the resolution. Not the colour
-    profile: results are sRGB.
+    EXIF, as far as it speaks of the photograph, and the resolution. Not its orientation, since the
+    result stands upright, nor its colour profile, since results are sRGB.
     """
     kept = {}
     try:
         with Image.open(io.BytesIO(encoded)) as image:
-            exif = image.getexif()
-            exif.pop(_ORIENTATION, None)
-            if exif:
+            given, exif = image.getexif(), Image.Exif()
+            for tag in _DESCRIPTIVE:
+                if tag in given:
+                    exif[tag] = given[tag]
+            for tag in _EXIF_AND_GPS:
+                if part := given.get_ifd(tag):
+                    exif.get_ifd(tag).update(part)
+            if len(exif.tobytes()) > len(Image.Exif().tobytes()):
                 kept["exif"] = exif.tobytes()
             if all(value > 0 for value in image.info.get("dpi", (0,))):
                 kept["dpi"] = tuple(map(float, image.info["dpi"]))
@@ -227,8 +265,16 @@ def copy(photograph: str, target: str) -> None:
     """Copies a photograph, which appears whole or not at all.
 
     Raises:
+        BadPicture: something else lies there, which nobody asked to be replaced.
         UserError: it cannot be written.
     """
+    if os.path.exists(target):
+        if filecmp.cmp(photograph, target, shallow=False):
+            return
+        raise pictures.BadPicture(
+            f"The picture {photograph} has colour, and its copy would replace {target}: name "
+            "another --output_dir."
+        )
     _publish(target, lambda path: shutil.copyfile(photograph, path))
 
 
@@ -237,4 +283,5 @@ def _publish(target: str, write: Callable[[Any], Any]) -> None:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         files.publish(target, write)
     except OSError as error:
-        raise UserError(f"{target} cannot be written: {error.strerror or error}.") from error
+        kind = pictures.BadPicture if error.errno in _OF_ONE_FILE else UserError
+        raise kind(f"{target} cannot be written: {error.strerror or error}.") from error

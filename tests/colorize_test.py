@@ -6,6 +6,7 @@ import io
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from absl import flags
 from PIL import Image
 from skimage.color import rgb2lab
 
-from koalagan import colorize, colorizer, export, photo_pipeline
+from koalagan import colorize, colorizer, export, photo_pipeline, photographs
 from koalagan.data import pictures
 from koalagan.errors import UserError
 from koalagan.models.dropout import Dropout
@@ -309,7 +310,10 @@ def test_the_photographs_own_format(model, tmp_path):
     for name in ("a.jpg", "a.png", "b.TIFF", "c.gif"):
         photograph(tmp_path / "photos" / name)
     assert run(model, tmp_path / "out", tmp_path / "photos", format="same") == {}
-    assert tree(tmp_path / "out") == ["a.jpg", "a.png", "b.TIFF", "c.gif"]
+    assert tree(tmp_path / "out") == ["a.jpg", "a.png", "b.TIFF", "c.png"]
+    for name in tree(tmp_path / "out"):
+        with Image.open(tmp_path / "out" / name) as result:
+            assert np.asarray(result.convert("RGB")).shape == (10, 14, 3)
 
 
 def test_quality(model, tmp_path):
@@ -374,11 +378,11 @@ def test_results_that_are_there(model, tmp_path, capfd):
     assert run(model, out, photos) == {}
     (out / "a.png").write_text("mine")
     photograph(photos / "b.png", seed=1)
-    with pytest.raises(UserError, match="1 results are there already.*--skip_existing"):
+    with pytest.raises(UserError, match=f"1 results are there already, {out}/a.png .*--skip_ex"):
         run(model, out, photos, overwrite=False)
     assert run(model, out, photos, skip_existing=True) == {}
     assert (out / "a.png").read_text() == "mine" and (out / "b.png").exists()
-    assert "1 results are there already" in capfd.readouterr().err
+    assert "1 photographs have their results already" in capfd.readouterr().err
     assert run(model, out, photos) == {}
     assert (out / "a.png").read_bytes().startswith(b"\x89PNG")
 
@@ -390,11 +394,79 @@ def test_patterns_and_lists(model, tmp_path, monkeypatch):
     assert tree(tmp_path / "1") == ["a1.png", "a2.png"]
     assert run(model, tmp_path / "2", tmp_path / "photos" / "**" / "a*.png") == {}
     assert tree(tmp_path / "2") == ["a1.png", "a2.png", "a3.png"]
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{tmp_path}/photos/b1.png\n\n"))
-    assert run(model, tmp_path / "3", "-") == {}
-    assert tree(tmp_path / "3") == ["b1.png"]
+    listed = f"{tmp_path}/photos/b1.png\n\n".encode() + os.fsencode(tmp_path) + b"/\xff.png\n"
+    photograph(tmp_path / os.fsdecode(b"\xff.png"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed)))
+    sheet = str(tmp_path / "sheet.html")
+    assert run(model, tmp_path / "3", "-", contact_sheet=sheet) == {}
+    assert tree(tmp_path / "3") == ["b1.png", os.fsdecode(b"\xff.png")]
+    # Results of an earlier call are no photographs.
+    inside = tmp_path / "photos" / "coloured"
+    for _ in range(2):
+        assert run(model, inside, tmp_path / "photos" / "**" / "a*.png") == {}
+        assert tree(inside) == ["a1.png", "a2.png", "a3.png"]
     with pytest.raises(UserError, match=r"Nothing is called .*z\*.png"):
         run(model, tmp_path / "4", tmp_path / "z*.png")
+
+
+def test_a_photograph_that_lies_where_a_copy_would_go_is_not_replaced(model, tmp_path):
+    photograph(tmp_path / "a.jpg", height=64, width=64)
+    grey = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "sub").mkdir()
+    Image.fromarray(skimage.data.astronaut()[:200, :200]).save(tmp_path / "sub" / "a.jpg")
+    left_out = run(model, tmp_path, tmp_path / "sub" / "a.jpg")
+    assert "its copy would replace" in left_out[str(tmp_path / "sub" / "a.jpg")]
+    assert (tmp_path / "a.jpg").read_bytes() == grey
+    # Two photographs, one result of the one being the copy of the other.
+    shutil.copy(tmp_path / "sub" / "a.jpg", tmp_path / "sub" / "b-1.png")
+    photograph(tmp_path / "sub" / "b.png")
+    jobs = photographs.plan([str(tmp_path / "sub")], str(tmp_path / "out"), variants=2)
+    results = [path for job in jobs for path in (*job.targets, job.copy)]
+    assert len(set(results)) == len(results)
+
+
+def test_coloured_photographs_that_were_copied_can_be_coloured_later(model, tmp_path):
+    Image.fromarray(skimage.data.astronaut()[:200, :200]).save(tmp_path / "a.jpg")
+    assert run(model, tmp_path / "out", tmp_path / "a.jpg") == {}
+    assert tree(tmp_path / "out") == ["a.jpg"]
+    assert run(model, tmp_path / "out", tmp_path / "a.jpg", skip_existing=True) == {}
+    assert tree(tmp_path / "out") == ["a.jpg"]
+    again = {"recolor": True, "skip_existing": True, "overwrite": False}
+    assert run(model, tmp_path / "out", tmp_path / "a.jpg", **again) == {}
+    assert tree(tmp_path / "out") == ["a.jpg", "a.png"]
+
+
+def test_scans_stay_readable_as_tiff(model, tmp_path):
+    grey = photograph(tmp_path / "in" / "grey.tif")
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    deep.save(tmp_path / "in" / "deep.tif", description="a dog")
+    Image.fromarray(grey).convert("1").save(tmp_path / "in" / "bits.tif")
+    Image.fromarray(grey).quantize(9).save(tmp_path / "in" / "palette.tif")
+    assert run(model, tmp_path / "out", tmp_path / "in", format="same") == {}
+    for name in ("grey", "deep", "bits", "palette"):
+        with Image.open(tmp_path / "out" / f"{name}.tif") as result:
+            assert result.mode == "RGB" and result.size == (14, 10)
+    with Image.open(tmp_path / "out" / "deep.tif") as result:
+        assert result.getexif()[0x010E] == "a dog"
+
+
+def test_one_result_that_cannot_be_written_does_not_stop_the_others(model, tmp_path):
+    photograph(tmp_path / "photos" / "a.png", height=1, width=70000)
+    photograph(tmp_path / "photos" / "b.png")
+    name = "\u5199" * 82
+    photograph(tmp_path / "photos" / f"{name}.png")
+    left_out = run(model, tmp_path / "out", tmp_path / "photos", format="jpeg")
+    assert list(left_out) == [str(tmp_path / "photos" / "a.png")]
+    assert tree(tmp_path / "out") == ["b.jpg", f"{name}.jpg"]
+
+
+def test_a_photograph_is_not_taken_for_a_page(model, tmp_path):
+    photograph(tmp_path / "a.jpg")
+    photograph(tmp_path / "b.jpg")
+    before = (tmp_path / "a.jpg").read_bytes()
+    with pytest.raises(UserError, match=r"--contact_sheet=.*a.jpg is no name of a page: .*\.html"):
+        run(model, tmp_path / "out", tmp_path / "b.jpg", contact_sheet=str(tmp_path / "a.jpg"))
+    assert (tmp_path / "a.jpg").read_bytes() == before
 
 
 def test_contact_sheet(model, tmp_path):

@@ -6,6 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
+import textwrap
+import types
 
 import keras
 import numpy as np
@@ -15,7 +17,7 @@ import tensorflow as tf
 from PIL import Image
 
 import koalagan
-from koalagan import colorizer, export
+from koalagan import colorizer, evaluate, export
 from koalagan.errors import UserError
 
 
@@ -59,6 +61,8 @@ def test_what_a_picture_may_be(model, tmp_path):
     assert expected.dtype == np.uint8 and expected.shape == rgb.shape
     for kind in (grey, grey[..., None], Image.fromarray(grey), tmp_path / "a.png"):
         np.testing.assert_array_equal(model.colorize(kind), expected)
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(model.colorize(deep), expected)
     several = model.colorize([grey, str(tmp_path / "a.png"), grey[:20]])
     np.testing.assert_array_equal(several[1], expected)
     assert [one.shape for one in several] == [(40, 50, 3), (40, 50, 3), (20, 50, 3)]
@@ -158,3 +162,21 @@ def test_the_package_offers_a_few_names_without_importing_tensorflow():
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ended.stdout.splitlines()[-1] == "set()"
     assert "has no attribute 'nothing'" in ended.stderr
+
+
+def test_the_packages_own_example_runs(path, tmp_path, monkeypatch):
+    (tmp_path / "runs" / "quickstart").mkdir(parents=True)
+    shutil.copytree(path, tmp_path / "runs" / "quickstart" / "export")
+    Image.fromarray(photograph()).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(evaluate.sources, "open_source", lambda *_, **__: "scenes")
+    prepared = types.SimpleNamespace(
+        pictures=np.zeros((1, 32, 32, 3), np.uint8), manifest={"dataset": "x", "split": "y"}
+    )
+    monkeypatch.setattr(evaluate.store, "prepare", lambda *_, **__: prepared)
+    lines = [line for line in koalagan.__doc__.splitlines() if line.startswith("    ")]
+    names = {}
+    exec(textwrap.dedent("\n".join(lines)), names)
+    assert names["coloured"].shape == (40, 50, 3)
+    assert (tmp_path / "evaluation" / "metrics.json").exists()

@@ -36,6 +36,13 @@ def test_agrees_with_scikit_image():
     assert np.abs(ours - skimage.color.rgb2lab(rgb)).max() < 1e-3
 
 
+def test_lightness_alone_is_the_same():
+    rgb = every_kind_of_colour()
+    lightness = lab.lightness(rgb)
+    assert lightness.dtype == tf.float32 and lightness.shape == (*rgb.shape[:-1], 1)
+    assert np.abs((lightness[..., 0] + 1) * 50 - lightness_of(rgb)).max() < 1e-3
+
+
 def test_ranges_hold_for_every_kind_of_colour():
     L, ab = lab.rgb_to_lab(every_kind_of_colour())
     assert L.dtype == ab.dtype == tf.float32

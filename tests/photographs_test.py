@@ -44,15 +44,16 @@ def test_what_a_job_is_done_by(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "photos" / "a.jpg")
     (job,) = photographs.plan([str(tmp_path / "photos")], str(tmp_path / "out"), variants=2)
     names = [path.removeprefix(f"{tmp_path}/out/") for path in (*job.targets, job.copy)]
-    assert names == ["a-1.png", "a-2.png", "a.jpg"] and not job.done
+    assert names == ["a-1.png", "a-2.png", "a.jpg"] and not job.done(False)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a-1.png").touch()
-    assert not job.done
+    assert not job.done(False) and job.existing(False) == [job.targets[0]]
     (tmp_path / "out" / "a-2.png").touch()
-    assert job.done
+    assert job.done(False) and job.done(True)
     (tmp_path / "out" / "a-2.png").unlink()
     (tmp_path / "out" / "a.jpg").touch()
-    assert job.done
+    assert job.done(False) and not job.done(True)
+    assert job.existing(False) == [job.targets[0], job.copy]
 
 
 def test_a_photograph_is_never_the_place_of_a_copy(tmp_path):

@@ -436,7 +436,8 @@ def test_seed_decides_the_result(run, tmp_path, monkeypatch):
     # Only the training is looked at.
     monkeypatch.setattr(train.export, "export_run", lambda *arguments: None)
     monkeypatch.setattr(train.saved_model, "predictor", lambda path: None)
-    monkeypatch.setattr(train.evaluate, "evaluate_models", lambda *arguments, **more: None)
+    monkeypatch.setattr(train.evaluate, "evaluate_models", lambda *_, **__: {"rows": [{}, {}]})
+    monkeypatch.setattr(train.model_card, "write", lambda *arguments: None)
     monkeypatch.setattr(train.evaluate, "format_table", lambda result: "")
     kernels = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

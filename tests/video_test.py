@@ -1,6 +1,7 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """Films that the tests make: coloured, with their sound, size and times; killed and continued."""
 
+import struct
 from fractions import Fraction
 
 import av
@@ -11,7 +12,7 @@ import pytest
 from skimage.color import rgb2lab
 
 import koalagan
-from koalagan import colorize, export, video
+from koalagan import colorize, export, film_files, video
 from koalagan.errors import UserError
 
 FRAMES = 23
@@ -72,7 +73,7 @@ def assert_times(found, expected):
 @pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.avi"])
 def test_a_film_keeps_its_sound_size_and_times(model, tmp_path, name):
     film = make(tmp_path / name)
-    target = tmp_path / f"out{video.ending(film)}"
+    target = tmp_path / f"out{film_files.ending(film)}"
     video.colorize(film, str(target), model, smoothing=0)
     times, frames, sound = contents(film)
     new_times, coloured, new_sound = contents(target)
@@ -203,6 +204,54 @@ def test_colorize_takes_films_beside_photographs(model, tmp_path, capfd):
     assert "1 of 2 pictures were left out" in capfd.readouterr().err
 
 
+def test_sound_that_the_result_cannot_hold_is_named_before_any_work(model, tmp_path):
+    with av.open(str(tmp_path / "film.avi"), "w") as container:
+        picture = container.add_stream("mpeg4", rate=RATE)
+        picture.width, picture.height, picture.pix_fmt = 32, 32, "yuv420p"
+        sound = container.add_stream("pcm_mulaw", rate=8000, layout="mono")
+        grey = np.full((32, 32, 3), 90, np.uint8)
+        container.mux(picture.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+        container.mux(picture.encode())
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
+        frame.sample_rate, frame.pts = 8000, 0
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+    with pytest.raises(film_files.BadFilm, match="sound of the kind pcm_mulaw, which .mkv files"):
+        video.colorize(str(tmp_path / "film.avi"), str(tmp_path / "out.mkv"), model)
+    assert [path.name for path in tmp_path.iterdir()] == ["film.avi"]
+
+
+def test_a_damaged_part_is_left_out(model, tmp_path, capfd):
+    film = tmp_path / "film.mp4"
+    make(film, sound=False)
+    with av.open(str(film)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    position, size = packets[9]
+    content = bytearray(film.read_bytes())
+    content[position : position + size] = bytes(size)
+    film.write_bytes(content)
+    video.colorize(str(film), str(tmp_path / "out.mp4"), model)
+    assert 12 < len(contents(tmp_path / "out.mp4")[1]) <= FRAMES
+    assert "damaged parts of" in capfd.readouterr().err
+
+
+def test_films_of_upright_telephones_stand_upright(model, tmp_path):
+    film = tmp_path / "film.mp4"
+    make(film, sound=False)
+    content = film.read_bytes()
+    straight = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    header = content.index(b"tkhd")
+    at = content.index(straight, header)
+    by_a_quarter = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)
+    film.write_bytes(content[:at] + by_a_quarter + content[at + len(straight) :])
+    lying = contents(film)[1][0]
+    video.colorize(str(film), str(tmp_path / "out.mp4"), model)
+    frame = contents(tmp_path / "out.mp4")[1][0]
+    assert frame.shape == (64, 48, 3)
+    upright = rgb2lab(np.rot90(lying, -1))[..., 0]  # clockwise
+    assert np.abs(rgb2lab(frame)[..., 0] - upright).mean() < 2
+
+
 def test_what_is_no_film(model, tmp_path, monkeypatch):
     with av.open(str(tmp_path / "sound.mkv"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
@@ -210,7 +259,7 @@ def test_what_is_no_film(model, tmp_path, monkeypatch):
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
     for name, words in (("absent.mp4", "cannot be read: No such"), ("sound.mkv", "has no picture")):
-        with pytest.raises(video.BadFilm, match=f"{name} {words}"):
+        with pytest.raises(film_files.BadFilm, match=f"{name} {words}"):
             video.colorize(str(tmp_path / name), str(tmp_path / "out.mp4"), model)
     assert [path.name for path in tmp_path.iterdir()] == ["sound.mkv"]
     monkeypatch.setitem(__import__("sys").modules, "av", None)

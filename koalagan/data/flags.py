@@ -6,8 +6,8 @@ import os
 from absl import flags
 
 
-def define_data_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines the data flags on `flag_values`."""
+def define_source_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines where pictures come from."""
     flags.DEFINE_string(
         "dataset",
         "coco/2017",
@@ -24,6 +24,21 @@ def define_data_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_boolean(
         "download", False, "Let TFDS download a dataset that is absent.", flag_values=flag_values
     )
+
+
+def define_store_flag(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines where prepared pictures are kept."""
+    flags.DEFINE_string(
+        "store_dir",
+        default_store_dir(),
+        "Where prepared pictures are kept for every later run.",
+        flag_values=flag_values,
+    )
+
+
+def define_data_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines all data flags on `flag_values`."""
+    define_source_flags(flag_values)
     flags.DEFINE_integer(
         "image_size",
         256,
@@ -45,12 +60,7 @@ def define_data_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "What to do about a picture that cannot be decoded.",
         flag_values=flag_values,
     )
-    flags.DEFINE_string(
-        "store_dir",
-        default_store_dir(),
-        "Where prepared pictures are kept for every later run.",
-        flag_values=flag_values,
-    )
+    define_store_flag(flag_values)
 
 
 def default_store_dir() -> str:

@@ -72,7 +72,7 @@ def decode(encoded: bytes, name: str) -> np.ndarray:
     try:
         with _quiet_pillow, Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
             image.load()
-            return _to_rgb(_upright(image))
+            return to_rgb(_upright(image))
     except Image.DecompressionBombError:
         raise BadPicture(
             f"The picture {name} has more than {2 * Image.MAX_IMAGE_PIXELS // 10**6} million "
@@ -122,7 +122,12 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _to_rgb(image: Image.Image) -> np.ndarray:
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """A Pillow image as `decode` gives it.
+
+    Raises:
+        ValueError: its values have no known range.
+    """
     if image.mode.startswith("I"):  # 16-bit greyscale; `convert` would clip it to 255.
         grey = np.asarray(image).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65535:
@@ -147,7 +152,8 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(encoded))
         # Most that have one: numbers that need no conversion are not to be rounded by it either.
-        if "sRGB" in ImageCms.getProfileDescription(profile):
+        name = ImageCms.getProfileDescription(profile)
+        if "sRGB" in name and "linear" not in name.lower():
             return image
         converted = ImageCms.profileToProfile(
             image,
