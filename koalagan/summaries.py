@@ -16,6 +16,7 @@ from tensorboard.plugins.hparams import api as hparams
 from koalagan import files, lab
 
 _GUTTER = 4
+_TELLING = ("generator", "dataset", "pretrain_epochs", "epochs", "batch_size")
 _JUDGED = 192  # pixels that a picture's side has at least where people are to judge it
 
 
@@ -156,12 +157,24 @@ class TensorBoardLog(keras.callbacks.Callback):
         step = int(self.model.step)
         L, ab = self._batch["L"], self._batch["ab"]
         predicted = self.model(self._batch, training=False)
-        grid = picture_grid(
-            {
-                "grey": _shown(lab.lab_to_rgb(L, tf.zeros_like(ab))),
-                "predicted": _shown(lab.lab_to_rgb(L, predicted)),
-                "true": _shown(lab.lab_to_rgb(L, ab)),
-            }
+        columns = {
+            "grey": _shown(lab.lab_to_rgb(L, tf.zeros_like(ab))),
+            "predicted": _shown(lab.lab_to_rgb(L, predicted)),
+            "true": _shown(lab.lab_to_rgb(L, ab)),
+        }
+        # Two beside each other fill TensorBoard's cards, which are wider than they are high.
+        half = -(-len(L) // 2)
+        grid = np.concatenate(
+            [
+                picture_grid(
+                    {
+                        title: _filled(some[part : part + half], half)
+                        for title, some in columns.items()
+                    }
+                )
+                for part in range(0, len(L), half)
+            ],
+            axis=1,
         )
         with self._validation.as_default():
             for name, value in (logs or {}).items():
@@ -182,24 +195,33 @@ def _shown(pictures: tf.Tensor) -> np.ndarray:
     return pictures.numpy().repeat(factor, axis=1).repeat(factor, axis=2)
 
 
-def write_result(folder: str, flags: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+def _filled(pictures: np.ndarray, count: int) -> np.ndarray:
+    """So many pictures, white ones where there are fewer."""
+    missing = [(0, count - len(pictures)), (0, 0), (0, 0), (0, 0)]
+    return np.pad(pictures, missing, constant_values=255)
+
+
+def write_result(folder: str, run: str, flags: Mapping[str, Any], row: Mapping[str, Any]) -> None:
     """Writes a finished run's flags and measures for TensorBoard's table of runs (HParams).
 
     Args:
         folder: WORKDIR/tensorboard; what was written there for an earlier end of the run is
             replaced.
+        run: what the table calls it.
         flags: the run's, by name.
         row: the model's of `metrics.json`.
     """
     for path in Path(folder).glob("*tfevents*"):
         path.unlink()
     measures = {name: value for name, value in row.items() if isinstance(value, float)}
+    # TensorBoard shows the first few columns unasked.
+    flags = {**{name: flags[name] for name in _TELLING if name in flags}, **flags}
     with tf.summary.create_file_writer(folder).as_default():
         hparams.hparams_config(
             hparams=[hparams.HParam(name) for name in flags],
             metrics=[hparams.Metric(f"final/{name}", display_name=name) for name in measures],
         )
-        hparams.hparams({name: _hparam(value) for name, value in flags.items()}, trial_id=folder)
+        hparams.hparams({name: _hparam(value) for name, value in flags.items()}, trial_id=run)
         for name, value in measures.items():
             tf.summary.scalar(f"final/{name}", value, 0)
 

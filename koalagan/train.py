@@ -7,6 +7,7 @@ a SavedModel and evaluates it. The same command continues a run that was stopped
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 
@@ -330,7 +331,10 @@ def _run(
     )
     model_card.write(exported, settings, result)
     summaries.write_result(
-        f"{settings.workdir}/tensorboard", workdir.kept_values(settings), result["rows"][1]
+        f"{settings.workdir}/tensorboard",
+        os.path.basename(os.path.abspath(settings.workdir)),
+        workdir.kept_values(settings),
+        result["rows"][1],
     )
     print(evaluate.format_table(result))
     print(

@@ -96,12 +96,24 @@ def test_event_files_hold_the_papers_losses_the_metrics_and_the_grid(tmp_path):
     assert list(grids) == [44, 48]
     width, height = int(grids[48][0]), int(grids[48][1])
     decoded = tf.io.decode_png(grids[48][2])
-    assert decoded.shape == (height, width, 3) and decoded.shape[0] > 4 * 192
+    assert decoded.shape == (height, width, 3) and decoded.shape[0] > 2 * 192
+    assert decoded.shape[1] > 6 * 192
     assert {"a*/predicted", "a*/true", "b*/predicted", "b*/true"} <= set(validation)
     low, high, _ = validation["a*/true"][48].T
     ab = tiny.batch(seed=1)["ab"].numpy()
     assert low.min() == pytest.approx(110 * ab[..., 0].min(), abs=0.01)
     assert high.max() == pytest.approx(110 * ab[..., 0].max(), abs=0.01)
+
+
+@pytest.mark.parametrize("count, rows", [(1, 1), (3, 2), (4, 2)])
+def test_the_grid_of_few_pictures(tmp_path, count, rows):
+    model = tiny.gan()
+    log = summaries.TensorBoardLog(str(tmp_path), tiny.batch(count), {})
+    log.set_model(model)
+    log.on_epoch_end(0)
+    found = events(tmp_path / "validation")
+    width, height = map(int, next(points for tag, points in found.items() if "|" in tag)[0][:2])
+    assert height // 192 == rows and width // 192 == (3 if count == 1 else 6)
 
 
 def test_what_was_written_after_the_checkpoint_is_dropped(tmp_path):
@@ -129,7 +141,8 @@ def test_a_run_that_begins_shows_its_flags_and_nothing_of_an_earlier_one(tmp_pat
 def test_finished_runs_compare_in_one_table(tmp_path):
     for psnr in (20.0, 21.5):
         row = {"model": "x", "pictures": 3, "psnr": psnr, "ssim": 0.9}
-        summaries.write_result(str(tmp_path), {"epochs": 3, "generator": "unet", "none": None}, row)
+        flags = {"alpha": 1, "epochs": 3, "generator": "unet", "none": None}
+        summaries.write_result(str(tmp_path), "mine", flags, row)
     (path,) = tmp_path.iterdir()
     told = {}
     for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
@@ -143,5 +156,6 @@ def test_finished_runs_compare_in_one_table(tmp_path):
     session = metadata.parse_session_start_info_plugin_data(
         told[metadata.SESSION_START_INFO_TAG].metadata.plugin_data.content
     )
+    assert [info.name for info in experiment.hparam_infos][:2] == ["generator", "epochs"]
     assert session.hparams["epochs"].number_value == 3
     assert session.hparams["generator"].string_value == "unet"
