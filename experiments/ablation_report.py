@@ -41,11 +41,10 @@ def _scalars(folder: str) -> dict[str, dict[int, float]]:
     events.Reload()
     return {
         tag: {
-            event.step: float(tf.make_ndarray(event.tensor_proto))
-            for event in events.Tensors(tag)
-            if not event.tensor_proto.tensor_shape.dim
+            event.step: float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)
         }
         for tag in events.Tags()["tensors"]
+        if events.SummaryMetadata(tag).plugin_data.plugin_name == "scalars"
     }
 
 

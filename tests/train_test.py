@@ -216,7 +216,12 @@ def test_from_photographs_to_coloured_ones_by_the_commands(photographs, tmp_path
     assert described["embedding_weights"] == "random" and described["image_size"] == [32, 32]
 
     coloured = command(
-        "colorize", "--saved_model=~/saved", "--output_dir=~/out", photographs, env=environment
+        "colorize",
+        "--saved_model=~/saved",
+        "--output_dir=~/out",
+        "--recolor",  # they are drawings in colour
+        photographs,
+        env=environment,
     )
     assert coloured.returncode == 0, coloured.stderr
     assert len(os.listdir(tmp_path / "out")) == 20
