@@ -28,7 +28,8 @@ _AB_RANGE = 110.0
 
 # sRGB and Lab, with the numbers of tensorflow-io and scikit-image. Needed beside theirs, since
 # whether a colour lies outside sRGB can only be seen before the clipping that theirs ends in, and
-# since lightness alone takes a sixth of the time.
+# since photographs of full size need lightness alone: 24 megapixels are joined with their colours
+# in 0.6 of the time that theirs took.
 _F_LINEAR_UP_TO = 0.2068966
 _F_LINEAR_SLOPE = 7.787
 _WHITE_D65 = (0.95047, 1.0, 1.08883)
@@ -82,7 +83,7 @@ def lab_to_rgb(L: tf.Tensor, ab: tf.Tensor) -> tf.Tensor:
     """
     lightness, a, b = tf.unstack(lab_units(L, ab), axis=-1)
     channels = _linear_rgb(lightness, a, b)
-    # Only these few pixels are worked on: on a photograph that halves the time or better.
+    # Only these pixels, few in a photograph, are worked on.
     outside = tf.where(~_in_gamut(channels))
     lightness, a, b = (tf.gather_nd(part, outside) for part in (lightness, a, b))
     scale = tf.zeros_like(lightness)  # The largest known to fit: grey always does.

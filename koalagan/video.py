@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from koalagan import colorizer, files, film_files, lazy, progress
+from koalagan import colorizer, files, film_files, progress
 from koalagan.errors import UserError
 from koalagan.film_files import BadFilm
 
 if TYPE_CHECKING:
+    import av
     import tqdm
-
-av = lazy.module("av")
 
 PART = 250  # frames
 # Of the difference in normalised L at which a pixel counts as moved: 4 units of L*, which is above
