@@ -26,6 +26,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from koalagan.models.dropout import Dropout
+from koalagan.models.resize_conv import ResizeConv2D
 from koalagan.models.sizes import image_shape
 
 STRIDE = 8
@@ -102,10 +103,6 @@ def _conv(x, filters: int, name: str, *, initializer, kernel_size: int = 3, stri
     )(x)
 
 
-def _up(x, name: str):
-    return layers.UpSampling2D(2, interpolation="nearest", name=name)(x)
-
-
 def _dropout(x, name: str, *, rate: float, always: bool):
     if not rate:
         return x
@@ -170,11 +167,10 @@ def build(
         x = conv(x, 256, "fusion", kernel_size=1)
     noise = {"rate": dropout, "always": dropout_at_inference}
     x = _dropout(conv(x, 128, "decoder_1"), "dropout_1", **noise)
-    x = _up(x, "up_1")
-    x = _dropout(conv(x, 64, "decoder_2"), "dropout_2", **noise)
+    up = functools.partial(ResizeConv2D, kernel_initializer=kernel_initializer)
+    x = _dropout(up(64, name="decoder_2")(x), "dropout_2", **noise)
     x = _dropout(conv(x, 64, "decoder_3"), "dropout_3", **noise)
-    x = _up(x, "up_2")
-    x = _dropout(conv(x, 32, "decoder_4"), "dropout_4", **noise)
+    x = _dropout(up(32, name="decoder_4")(x), "dropout_4", **noise)
     x = layers.Conv2D(
         2, 3, padding="same", kernel_initializer=kernel_initializer, name="decoder_5"
     )(x)
