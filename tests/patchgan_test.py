@@ -1,7 +1,9 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import layers
 
 from koalagan.errors import UserError
 from koalagan.models import patchgan
@@ -31,6 +33,51 @@ def test_padding_is_symmetric():
     picture = tf.random.stateless_uniform((1, 64, 64, 3), (0, 1))
     logits = mirrored(picture[:, :, ::-1], training=False)[:, :, ::-1]
     np.testing.assert_allclose(model(picture, training=False), logits, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "kind, strides", [("PaddedConv2D", 1), ("PaddedConv2D", 2), ("PaddedLogitConv2D", 1)]
+)
+@pytest.mark.parametrize("filters", [1, 3])
+@pytest.mark.parametrize("size", [(6, 8), (9, 5)])
+def test_convolutions_give_what_padding_and_keras_own_give(kind, strides, filters, size):
+    inputs = keras.Input((*size, 4))
+    layer = getattr(patchgan, kind)(filters, 4, strides=strides)
+    model = keras.Model(inputs, layer(inputs))
+    own = layers.Conv2D(filters, 4, strides=strides)
+    plain = keras.Model(inputs, own(layers.ZeroPadding2D(1)(inputs)))
+    assert model.output_shape == plain.output_shape
+    rng = np.random.default_rng(0)
+    for each in (layer, own):
+        each.set_weights([rng.normal(size=weight.shape) for weight in layer.weights])
+        rng = np.random.default_rng(0)
+    picture = tf.constant(rng.normal(size=(2, *size, 4)), tf.float32)
+    answers = []
+    for each in (model, plain):
+        with tf.GradientTape() as tape:
+            tape.watch(picture)
+            outputs = each(picture)
+            loss = tf.reduce_sum(tf.sin(outputs))
+        answers.append([outputs, *tape.gradient(loss, [picture, *each.trainable_variables])])
+    for got, expected in zip(*answers, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["PaddedConv2D", "PaddedLogitConv2D"])
+@pytest.mark.parametrize("dtype, step", [("bfloat16", 2**-8), ("float16", 2**-11)])
+def test_convolutions_in_half_precision_are_near_the_float32_ones(kind, dtype, step):
+    half, whole = (
+        getattr(patchgan, kind)(1, 4, dtype=policy) for policy in (f"mixed_{dtype}", "float32")
+    )
+    picture = tf.random.stateless_normal((2, 6, 5, 32), (0, 1))
+    expected = whole(picture)
+    half.build(picture.shape)
+    half.set_weights(whole.get_weights())
+    outputs = half(picture)
+    assert outputs.dtype == dtype
+    np.testing.assert_allclose(
+        tf.cast(outputs, tf.float32), expected, atol=2 * step * np.abs(expected).max()
+    )
 
 
 def test_norm_everywhere_but_first_and_last():

@@ -12,6 +12,7 @@ on all but the first and last, LeakyReLU 0.2. 2,767,425 parameters with the movi
 """
 
 import keras
+import tensorflow as tf
 from keras import layers, ops
 
 from koalagan.errors import UserError
@@ -32,11 +33,52 @@ def leaky_relu(x):
     return ops.maximum(x, 0.2 * x)
 
 
+@keras.saving.register_keras_serializable("koalagan")
+class PaddedConv2D(layers.Conv2D):
+    """Keras's layer with a zero padding of 1 on every side, as the papers' have it.
+
+    "same" pads 4x4 convolutions of stride 1, and odd sides, on one side more than on the other; a
+    padding layer before it would copy the picture.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        return tf.nn.conv2d(inputs, kernel, self.strides, [[0, 0], [1, 1], [1, 1], [0, 0]])
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        height, width = (side and side + 2 for side in (height, width))
+        return super().compute_output_shape((batch, height, width, channels))
+
+
+@keras.saving.register_keras_serializable("koalagan")
+class PaddedLogitConv2D(PaddedConv2D):
+    """The same of stride 1, for a filter or two: a matrix product, then sums of what it gave.
+
+    A convolution to one channel leaves a kernel that works on many at once idle: with Keras's
+    layer here, the discriminator's forward and backward pass took 1.06 times as long (float32,
+    a CPU with AVX2).
+    """
+
+    def convolution_op(self, inputs, kernel):
+        height, width, channels, filters = kernel.shape
+        rows, columns = tf.unstack(tf.shape(inputs)[1:3] + 3 - [height, width])
+        # What each weight makes of each pixel, [B,h,w,height * width,filters].
+        products = tf.tensordot(
+            inputs, tf.reshape(tf.transpose(kernel, [2, 0, 1, 3]), [channels, -1, filters]), 1
+        )
+        products = tf.pad(products, [[0, 0], [1, 1], [1, 1], [0, 0], [0, 0]])
+        # Summed in float32, as convolutions do inside.
+        products = tf.unstack(tf.cast(products, tf.float32), axis=3)
+        shifted = [
+            product[:, i // width : i // width + rows, i % width : i % width + columns]
+            for i, product in enumerate(products)
+        ]
+        return tf.cast(tf.add_n(shifted), inputs.dtype)
+
+
 def _conv(x, filters: int, strides: int, use_bias: bool, name: str):
-    # Keras's "same" pads 4x4 convolutions of stride 1, and odd sides, on one side more than on the
-    # other; the papers' padding is symmetric.
-    x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
-    return layers.Conv2D(
+    kind = PaddedLogitConv2D if filters == 1 else PaddedConv2D
+    return kind(
         filters,
         4,
         strides=strides,
