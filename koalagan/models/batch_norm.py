@@ -4,8 +4,8 @@
 Keras's layer casts to float32 and goes over its input several times: in bfloat16 on a CPU, forward
 and backward took 1.08 (PatchGAN), 1.13 (U-Net) and 1.44 (ResNet18 U-Net) times as long.
 
-The moving variance follows the unbiased variance of the
-batch, as in the PyTorch code of the papers' systems (Keras's follows the biased one).
+The moving variance follows the unbiased variance of the batch, as in the PyTorch code of the
+papers' systems (Keras's follows the biased one).
 """
 
 import keras
