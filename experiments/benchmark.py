@@ -22,7 +22,8 @@ networks that fill a store were taken once. Memory is the most that the measured
 once. Steps stand beside the matrix product's rate in the same dtype, measured between the rounds;
 their arithmetic is the networks' nominal one (see `roofline`).
 
-The JSON has each result as soon as it is there; stopped, the same command goes on.
+The JSON has each result as soon as it is there; stopped, the same command goes on, and other cases
+with the same settings are added to it.
 
 --peer runs another program's step in alternation with ours: a Python file that takes --batch,
 --size, --dtype, --discriminator_every and --threads, does the work of the fusion generator without
@@ -240,6 +241,7 @@ def main(argv: Sequence[str]) -> int:
         shown = " ".join(f"{name}={value}" for name, value in combination.items())
         print(f"[{number}/{len(jobs)}] {case} {shown}", file=sys.stderr, flush=True)
         if benchmark_report.holds(report, case, combination):
+            print("    measured before", file=sys.stderr, flush=True)
             continue
         try:
             if given.peer and is_peers(case, settings):

@@ -17,10 +17,10 @@ from koalagan.errors import UserError
 
 
 def begin(output: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The report to add to: an unfinished one of the same machine and settings, or an empty one.
+    """The report to add to: what is there, of the same machine and settings, or an empty one.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: it cannot be written, or other results would be lost.
     """
     report = {
         "machine": _machine(),
@@ -38,8 +38,13 @@ def begin(output: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
                 f"{output} is there and no report ({errors.one_line(error)}): name another "
                 "--output."
             ) from error
-        if former | {"results": []} == report:
-            return former
+        if former | {"results": [], "finished": False} == report:
+            return former | {"finished": False}
+        if former["results"]:
+            raise UserError(
+                f"{output} holds results of another machine, other versions or other settings: "
+                "name another --output."
+            )
     write(report, output)
     return report
 

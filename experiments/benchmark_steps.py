@@ -2,6 +2,7 @@
 """The cases of `benchmark.py` that train on a batch in memory; see `benchmark_cases`."""
 
 import collections
+import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from benchmark_cases import Settings, frozen_rate, prepared_pictures, seconds, s
 from koalagan import models, precision, train
 from koalagan.gan import ColorizationGAN
 
-_WARM_UP = 3
+_WARM_UP_STEPS = 3
 # The Inception-GAN paper's passes: L1, GAN.
 _PASSES = (20, 15)
 
@@ -35,8 +36,7 @@ def _step(settings: Settings, adversarial: bool, frozen: bool = False) -> dict[s
     gan, cycle = _cycle(settings, adversarial, frozen)
     batch_size, dtype = settings["batch_size"], settings["mixed_precision"]
     every = settings["discriminator_every"] if adversarial else 1
-    for _ in range(_WARM_UP):
-        cycle()
+    _warm_up(cycle, every)
     times, peaks = [], []
     for _ in range(settings["rounds"]):
         peaks.append(roofline.matrix_peak(dtype))
@@ -56,6 +56,11 @@ def _step(settings: Settings, adversarial: bool, frozen: bool = False) -> dict[s
         "matrix_peak_gflop_per_second": peak,
         "share_of_peak": achieved / peak,
     }
+
+
+def _warm_up(cycle: Callable[[], Any], steps: int) -> None:
+    for _ in range(math.ceil(_WARM_UP_STEPS / steps)):
+        cycle()
 
 
 def _cycle(
@@ -162,8 +167,7 @@ def recipe(settings: Settings) -> list[dict[str, Any]]:
 def profile(settings: Settings) -> list[dict[str, Any]]:
     """The operations that take most of an adversarial step: their share of all threads' time."""
     _, cycle = _cycle(settings, adversarial=True)
-    for _ in range(_WARM_UP):
-        cycle()
+    _warm_up(cycle, settings["discriminator_every"])
     with tempfile.TemporaryDirectory() as folder:
         with tf.profiler.experimental.Profile(folder):
             for _ in range(settings["rounds"]):

@@ -10,12 +10,14 @@ from pathlib import Path
 import benchmark
 import benchmark_cases
 import benchmark_commands
+import benchmark_report
 import benchmark_steps
 import keras
 import pytest
 import roofline
 from pictures_test import encode, picture
 
+from koalagan.errors import UserError
 from koalagan.gan import ColorizationGAN
 from koalagan.models import embedding, inception_fusion, patchgan
 
@@ -146,6 +148,17 @@ def test_every_combination_is_measured_and_not_again(run, peer, photographs, tmp
     assert ended["finished"]
     assert ended["results"][0] == results[0]
     assert ended["results"][1]["discriminator_every"] == 3
+
+
+def test_results_are_added_to_and_never_replaced(tmp_path):
+    output = tmp_path / "benchmark.json"
+    report = benchmark_report.begin(output, {"batch_size": 2})
+    report |= {"results": [{"case": "pipeline"}], "finished": True}
+    benchmark_report.write(report, output)
+    assert benchmark_report.begin(output, {"batch_size": 2}) == report | {"finished": False}
+    with pytest.raises(UserError, match="other settings: name another --output"):
+        benchmark_report.begin(output, {"batch_size": 4})
+    assert json.loads(output.read_text()) == report
 
 
 @pytest.fixture
