@@ -105,7 +105,11 @@ def build(models: Mapping[str, colorizer.Colorizer]) -> gradio.Blocks:
             photograph = gradio.File(label="Photograph", elem_id="photograph", height=160, scale=2)
             with gradio.Column():
                 model = gradio.Dropdown(
-                    list(models), value=first, label="Model", visible=len(models) > 1
+                    list(models),
+                    value=first,
+                    label="Model",
+                    elem_id="model",
+                    visible=len(models) > 1,
                 )
                 saturation = gradio.Slider(0, 2, value=1, step=0.05, label="Saturation")
         before_after = gradio.ImageSlider(

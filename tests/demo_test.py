@@ -31,15 +31,25 @@ from koalagan import demo, export
 ARTEFACTS = os.environ.get("KOALAGAN_TEST_ARTEFACTS")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A SavedModel that paints light things warm and dark things cold."""
+def exported(path, a, b):
+    """A SavedModel that gives each pixel its lightness times (a, b) for a colour."""
     L = keras.Input((None, None, 1), name="L")
-    start = keras.initializers.Constant([[[[0.25, 0.45]]]])
+    start = keras.initializers.Constant([[[[a, b]]]])
     ab = keras.layers.Conv2D(2, 1, kernel_initializer=start, bias_initializer="zeros")(L)
-    path = tmp_path_factory.mktemp("model") / "export"
     export.export_savedmodel(keras.Model({"L": L}, ab), None, str(path), (64, 64))
     return str(path)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Paints light things warm and dark things cold."""
+    return exported(tmp_path_factory.mktemp("warm", numbered=False) / "export", 0.25, 0.45)
+
+
+@pytest.fixture(scope="module")
+def other_model(tmp_path_factory):
+    """Paints light things cold."""
+    return exported(tmp_path_factory.mktemp("cold", numbered=False) / "export", -0.25, -0.45)
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +62,14 @@ def photograph(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(model):
+def address(model, other_model):
     """The page as the command serves it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "koalagan.demo", f"--saved_model={model}", f"--port={port}"]
-    server = subprocess.Popen([*command, "--max_upload_mb=1"], stderr=subprocess.STDOUT)
+    command = [sys.executable, "-m", "koalagan.demo", f"--port={port}", "--max_upload_mb=1"]
+    models = [f"--saved_model={path}" for path in (model, other_model)]
+    server = subprocess.Popen([*command, *models], stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}/"
     try:
         for _ in range(240):
@@ -132,17 +143,19 @@ def shown(browser):
     return loaded if len(loaded) >= 2 else False
 
 
+def shows(browser, *expected):
+    """Whether each of these lies under the slider."""
+    pair = [picture(browser, image).astype(int) for image in wait(browser, shown)]
+    # Pages get WebP, which is a little lossy; before and after may lie in either order.
+    return all(min(np.abs(one - wanted).mean() for one in pair) < 3 for wanted in expected)
+
+
 def test_a_photograph_is_coloured_on_the_page(browser, address, model, photograph, tmp_path):
     upload(browser, address, photograph)
-    pair = [picture(browser, image) for image in wait(browser, shown)]
     grey = skimage.data.camera()[:400]
     expected = koalagan.load(model).colorize(grey)
     before = np.repeat(grey[..., None], 3, axis=-1)
-    # Pages get WebP, which is a little lossy; before and after may lie in either order.
-    distances = [
-        [np.abs(one.astype(int) - wanted).mean() for wanted in (before, expected)] for one in pair
-    ]
-    assert min(distances[0][0], distances[1][0]) < 3 and min(distances[0][1], distances[1][1]) < 3
+    assert shows(browser, before, expected)
     assert np.abs(before.astype(int) - expected).mean() > 10
     assert "512 x 400 pixels" in browser.find_element(By.ID, "note").text
 
@@ -159,6 +172,20 @@ def test_a_photograph_is_coloured_on_the_page(browser, address, model, photograp
     with Image.open(result) as image:
         np.testing.assert_array_equal(np.asarray(image), expected)
         assert image.getexif()[0x010F] == "Leica"
+
+
+def test_another_model_colours_the_photograph_that_is_there(
+    browser, address, model, other_model, photograph
+):
+    upload(browser, address, photograph)
+    grey = skimage.data.camera()[:400]
+    assert shows(browser, koalagan.load(model).colorize(grey))
+    browser.find_element(By.CSS_SELECTOR, "#model input").click()
+    first, second = wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, "[role=option]"))
+    assert (first.text.split()[-1], second.text) == ("warm", "cold")
+    second.click()
+    expected = koalagan.load(other_model).colorize(grey)
+    wait(browser, lambda b: shows(b, expected))
 
 
 @pytest.mark.parametrize(
