@@ -15,9 +15,9 @@ class ResizeConv2D(layers.Layer):
     """Twice the size by repeating pixels, a 3x3 convolution (same padding), ReLU.
 
     Where pixels are repeated, a 3x3 kernel sees only 2x2 different ones, and some of its weights
-    always meet the same pixel. Of the four outputs that lie on one input, each therefore is a 2x2
-    convolution of the small picture with sums of the weights: 16 products for 36, and neither the
-    large picture nor its gradient is ever made. The kernel keeps the layout of the plain form.
+    always meet the same pixel. What it computes is a transposed convolution of stride 2 whose 4x4
+    kernel is the sum of the 3x3 one at four places: 16 products for 36, and the large picture in
+    between is never made. The kernel keeps the layout of the plain form.
 
     Call: `[B,h,w,C] -> [B,2h,2w,filters]`.
     """
@@ -38,21 +38,22 @@ class ResizeConv2D(layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
     def call(self, inputs):
-        rows = [
-            tf.stack([self._output(inputs, i, j) for j in (0, 1)], axis=3)  # [B,h,w,2,filters]
-            for i in (0, 1)
-        ]
         batch, height, width, _ = tf.unstack(tf.shape(inputs))
-        large = (batch, 2 * height, 2 * width, self.filters)
-        return tf.reshape(tf.stack(rows, axis=2), large)  # from [B,h,2,w,2,filters]
-
-    def _output(self, inputs, i: int, j: int):
-        """The outputs at offset (i, j) of every input, [B,h,w,filters]."""
-        kernel = _merge(_merge(self.kernel, 0, i), 1, j)
-        # Offset 0 sees the pixel before and its own, offset 1 its own and the one after.
-        padding = [[0, 0], [1 - i, i], [1 - j, j], [0, 0]]
-        outputs = tf.nn.conv2d(inputs, tf.cast(kernel, inputs.dtype), 1, padding)
+        outputs = tf.nn.conv2d_transpose(
+            inputs,
+            tf.cast(self._transposed_kernel(), inputs.dtype),
+            (batch, 2 * height, 2 * width, self.filters),
+            strides=2,
+        )
         return tf.nn.relu(tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias)))
+
+    def _transposed_kernel(self) -> tf.Tensor:
+        """[4,4,filters,C]: the turned 3x3 kernel, once for each of the four places of a pixel."""
+        turned = tf.transpose(tf.reverse(tf.convert_to_tensor(self.kernel), [0, 1]), [0, 1, 3, 2])
+        places = [
+            tf.pad(turned, [[i, 1 - i], [j, 1 - j], [0, 0], [0, 0]]) for i in (0, 1) for j in (0, 1)
+        ]
+        return tf.add_n(places)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape
@@ -65,10 +66,3 @@ class ResizeConv2D(layers.Layer):
             "filters": self.filters,
             "kernel_initializer": initializer,
         }
-
-
-def _merge(kernel, axis: int, offset: int):
-    """Adds the two of three weights along an axis that meet the same pixel at this offset."""
-    first, middle, last = tf.unstack(kernel, axis=axis)
-    pair = [first, middle + last] if offset == 0 else [first + middle, last]
-    return tf.stack(pair, axis=axis)
