@@ -27,9 +27,17 @@ _SIDES = [[0, 0], [1, 1], [1, 1], [0, 0]]
 
 
 @keras.saving.register_keras_serializable("koalagan")
+@tf.custom_gradient
 def leaky_relu(x):
-    """LeakyReLU with slope 0.2."""
-    return tf.nn.leaky_relu(x, 0.2)
+    """LeakyReLU with slope 0.2.
+
+    Its gradient looks at the output's sign, where TensorFlow's looks at the input's, the same:
+    nothing else then needs the input, and the two can be fused with the convolution before them.
+    TensorFlow 2.21's graph rewriter (the remapper) does so in any case, finds the input gone, and
+    gives up on the whole graph with an error in the log.
+    """
+    y = tf.nn.leaky_relu(x, 0.2)
+    return y, lambda dy: tf.raw_ops.LeakyReluGrad(gradients=dy, features=y, alpha=0.2)
 
 
 @keras.saving.register_keras_serializable("koalagan")
