@@ -7,14 +7,17 @@ brought to the picture's size and joined with the picture's own lightness (`join
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
+from keras import layers
 
 from koalagan import joining, lab
 from koalagan.data.pictures import resize
 
+_LARGE = 2**14  # weights of a kernel
 # What the frozen networks say of a batch, where it is an input and not computed inside.
 _GIVEN = {"embedding": [None, 1001], "segmentation": [None, None, None, 21]}
 
@@ -59,6 +62,25 @@ class Chain:
     def prediction(self, shape: list[int | None]) -> tf.types.experimental.ConcreteFunction:
         """`predict_ab` for L of this shape."""
         return self._trace(self.predict_ab, L=tf.TensorSpec(shape, tf.float32))
+
+    def open_prediction(
+        self, shape: list[int | None]
+    ) -> tuple[tf.types.experimental.ConcreteFunction, dict[str, np.ndarray]]:
+        """`predict_ab` for L of this shape with large kernels as inputs, and these by name."""
+        kernels = {
+            f"kernel_{number}": kernel
+            for number, kernel in enumerate(self._weights.kernels)
+            if np.prod(kernel.shape) >= _LARGE
+        }
+
+        def predict_ab(L: tf.Tensor, **given: tf.Tensor) -> dict[str, tf.Tensor]:
+            mapping = [(kernel, given.pop(name)) for name, kernel in kernels.items()]
+            with keras.StatelessScope(state_mapping=mapping):
+                return self.predict_ab(L, **given)
+
+        inputs = {name: tf.TensorSpec(kernel.shape) for name, kernel in kernels.items()}
+        function = self._trace(predict_ab, L=tf.TensorSpec(shape, tf.float32), **inputs)
+        return function, {name: kernel.numpy() for name, kernel in kernels.items()}
 
     def module(self) -> tf.Module:
         """Keeps the weights of all networks: what a SavedModel is made of."""
@@ -127,6 +149,7 @@ class _Weights:
     """The variables of networks as they are stored, and calls of the networks with them."""
 
     def __init__(self, models: list[keras.Model], dtype: str):
+        self.kernels = [kernel for model in models for kernel in _kernels(model)]
         variables = [variable for model in models for variable in model.variables]
         self._halves = {}
         if dtype != "float32":
@@ -157,6 +180,15 @@ class _Weights:
             if value is not None and id(variable) not in self._halves:
                 variable.assign(value)
         return answer
+
+
+def _kernels(model: keras.Model) -> Iterator[keras.Variable]:
+    """Of Keras's own convolutions and dense layers."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _kernels(layer)
+        elif isinstance(layer, (layers.Conv2D, layers.Conv2DTranspose, layers.Dense)):
+            yield layer.kernel
 
 
 def _decode(encoded: tf.Tensor) -> tf.Tensor:
