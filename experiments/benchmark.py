@@ -8,6 +8,7 @@
     pretrain_step  one step of L1 pretraining on a batch in memory
     train_step     one adversarial step, the discriminator's turns included
     recipe         20 + 15 passes with frozen networks asked once, and in every step, from the parts
+    forms          the adversarial step with one fast form after the other in its plain form
     train          `python -m koalagan.train` on a prepared store, with input, logs and checkpoints
     pipeline       the input pipeline alone, on all cores and on one
     prepare        filling a store: decode and resize, and each frozen network
@@ -60,6 +61,7 @@ _CASES = {
     "pretrain_step": benchmark_steps,
     "train_step": benchmark_steps,
     "recipe": benchmark_steps,
+    "forms": benchmark_steps,
     "train": benchmark_commands,
     "pipeline": benchmark_cases,
     "prepare": benchmark_cases,
@@ -84,6 +86,7 @@ _VARIED = {
     "train_step": _STEP,
     "train": _STEP,
     "recipe": _STEP,
+    "forms": _STEP,
     "profile": _STEP,
     "startup": _NETWORK,
     "pipeline": (*_NETWORK, "cores"),

@@ -2,14 +2,18 @@
 """The cases of `benchmark.py` that train on a batch in memory; see `benchmark_cases`."""
 
 import collections
+import contextlib
 import math
+import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import keras
 import numpy as np
+import plain_forms
 import roofline
 import tensorflow as tf
 from benchmark_cases import Settings, frozen_rate, prepared_pictures, seconds, summary, training_run
@@ -56,6 +60,29 @@ def _step(settings: Settings, adversarial: bool, frozen: bool = False) -> dict[s
         "matrix_peak_gflop_per_second": peak,
         "share_of_peak": achieved / peak,
     }
+
+
+def forms(settings: Settings) -> list[dict[str, Any]]:
+    """The adversarial step with one thing after the other in its plain form, in alternation."""
+    every, cycles = settings["discriminator_every"], {}
+    for name, form in {"all fast": None, **plain_forms.FORMS}.items():
+        # In its place while networks are built and traced.
+        with mock.patch.object(*form) if form else contextlib.nullcontext():
+            _, cycles[name] = _cycle(settings, adversarial=True)
+            _warm_up(cycles[name], every)
+    times = {name: [] for name in cycles}
+    for _ in range(settings["rounds"]):
+        for name, cycle in cycles.items():
+            times[name].append(seconds(cycle) / every)
+    medians = {name: statistics.median(taken) for name, taken in times.items()}
+    return [
+        {
+            "what": name if name == "all fast" else f"plain {name}",
+            **summary(settings["batch_size"], times[name]),
+            "times_as_long": medians[name] / medians["all fast"],
+        }
+        for name in cycles
+    ]
 
 
 def _warm_up(cycle: Callable[[], Any], steps: int) -> None:

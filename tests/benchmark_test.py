@@ -13,6 +13,7 @@ import benchmark_commands
 import benchmark_report
 import benchmark_steps
 import keras
+import plain_forms
 import pytest
 import roofline
 from pictures_test import encode, picture
@@ -230,6 +231,19 @@ def test_the_recipe_is_the_sum_of_its_parts(settings, monkeypatch):
     assert other["times_faster"] == 1
     ratio = other["seconds_per_picture"] / whole["seconds_per_picture"]
     assert whole["times_faster"] == pytest.approx(ratio)
+
+
+def test_plain_forms_are_measured_beside_the_fast_ones(settings, monkeypatch):
+    forms = {name: plain_forms.FORMS[name] for name in ("leaky_relu", "batch_norm")}
+    monkeypatch.setattr(plain_forms, "FORMS", forms)
+    former = patchgan.leaky_relu
+    fast, *plain = benchmark_steps.forms(settings)
+    assert [result["what"] for result in plain] == ["plain leaky_relu", "plain batch_norm"]
+    for result in plain:
+        ratio = fast["pictures_per_second"] / result["pictures_per_second"]
+        assert result["times_as_long"] == pytest.approx(ratio)
+    assert fast["times_as_long"] == 1
+    assert patchgan.leaky_relu is former
 
 
 def test_an_epochs_rate_counts_all_but_validation():

@@ -3,12 +3,13 @@ import functools
 
 import keras
 import numpy as np
+import plain_forms
 import pytest
 import tensorflow as tf
 import tiny
 
 from koalagan import gan, lab, losses, metrics, precision
-from koalagan.models import batch_norm, inception_fusion, patchgan, resize_conv
+from koalagan.models import inception_fusion, patchgan
 
 
 def _changed(before, after):
@@ -37,26 +38,6 @@ def test_pretraining_moves_the_generator_alone():
     assert int(model.step) == 1 and int(model.adversarial_step) == 0
 
 
-# The plain forms of what is computed otherwise to be fast.
-
-
-def _plain_fusion(layer, inputs):
-    features, vector = inputs
-    places = [1, tf.shape(features)[1], tf.shape(features)[2], 1]
-    both = tf.concat([features, tf.tile(vector[:, None, None], places)], axis=-1)
-    return tf.nn.relu(tf.nn.conv2d(both, layer.kernel.value, 1, "SAME") + layer.bias.value)
-
-
-def _plain_resize_conv(layer, features):
-    large = tf.repeat(tf.repeat(features, 2, axis=1), 2, axis=2)
-    return tf.nn.relu(tf.nn.conv2d(large, layer.kernel.value, 1, "SAME") + layer.bias.value)
-
-
-def _plain_padded_conv(layer, picture, kernel):
-    padded = tf.pad(picture, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    return tf.nn.conv2d(padded, kernel, layer.strides, "VALID")
-
-
 def _curve():
     """The losses of the first steps of the paper's networks."""
     keras.utils.set_random_seed(0)
@@ -78,22 +59,9 @@ def fast_curve():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "layer, method, plain",
-    [
-        (inception_fusion.Fusion, "call", _plain_fusion),
-        (resize_conv.ResizeConv2D, "call", _plain_resize_conv),
-        (patchgan.PaddedConv2D, "convolution_op", _plain_padded_conv),
-        (patchgan.PaddedLogitConv2D, "convolution_op", _plain_padded_conv),
-        (
-            batch_norm.FusedBatchNormalization,
-            "call",
-            keras.layers.BatchNormalization.call,
-        ),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_fast_forms_learn_what_plain_ones_learn(monkeypatch, fast_curve, layer, method, plain):
+@pytest.mark.parametrize("form", plain_forms.FORMS)
+def test_fast_forms_learn_what_plain_ones_learn(monkeypatch, fast_curve, form):
+    owner, attribute, plain = plain_forms.FORMS[form]
     ran = []
 
     @functools.wraps(plain)
@@ -101,7 +69,7 @@ def test_fast_forms_learn_what_plain_ones_learn(monkeypatch, fast_curve, layer, 
         ran.append(plain)
         return plain(*arguments, **named)
 
-    monkeypatch.setattr(layer, method, plain_form)
+    monkeypatch.setattr(owner, attribute, plain_form)
     learned = np.abs(fast_curve[-1] - fast_curve[0])
     assert (np.abs(fast_curve - _curve()).max(axis=0) < 0.02 * learned).all()
     assert ran
