@@ -8,7 +8,6 @@ measures a step with each; the tests see that networks learn with each what they
 import keras
 import tensorflow as tf
 
-from koalagan import adam
 from koalagan.models import batch_norm, inception_fusion, patchgan, resize_conv
 
 
@@ -49,5 +48,4 @@ FORMS = {
         "call",
         keras.layers.BatchNormalization.call,
     ),
-    "adam": (adam.FusedAdam, "update_step", keras.optimizers.Adam.update_step),
 }

@@ -15,7 +15,6 @@ import keras
 import tensorflow as tf
 
 from koalagan import lab, losses, metrics
-from koalagan.adam import FusedAdam
 
 LOSSES = ("loss_D_fake", "loss_D_real", "loss_D", "loss_G_GAN", "loss_G_L1", "loss_G")
 PRETRAINING_LOSSES = ("loss_G_L1", "loss_G")
@@ -84,11 +83,10 @@ class ColorizationGAN(keras.Model):
         super().__init__(name="colorization_gan", dtype="float32")
         self.generator = generator
         self.discriminator = discriminator
-        self.pretraining_optimizer = loss_scaled(FusedAdam(pretrain_learning_rate))
-        self.generator_optimizer = loss_scaled(FusedAdam(generator_learning_rate, beta_1=0.5))
-        self.discriminator_optimizer = loss_scaled(
-            FusedAdam(discriminator_learning_rate, beta_1=0.5)
-        )
+        adam = keras.optimizers.Adam
+        self.pretraining_optimizer = loss_scaled(adam(pretrain_learning_rate))
+        self.generator_optimizer = loss_scaled(adam(generator_learning_rate, beta_1=0.5))
+        self.discriminator_optimizer = loss_scaled(adam(discriminator_learning_rate, beta_1=0.5))
         self.pretraining_optimizer.build(generator.trainable_variables)
         self.generator_optimizer.build(generator.trainable_variables)
         self.discriminator_optimizer.build(discriminator.trainable_variables)
