@@ -220,8 +220,9 @@ def operation_times(traces: list[bytes]) -> collections.Counter[str]:
                 continue
             for line in plane.lines:
                 for event in line.events:
-                    # An operation's event is called "its name:its kind"; C++ names have "::".
+                    # An operation's event is called "its name:its kind"; C++ names have "::", what
+                    # runs a whole graph has ": ".
                     parts = plane.event_metadata[event.metadata_id].name.split(":")
-                    if len(parts) == 2 and parts[1] not in _CALLS:
+                    if len(parts) == 2 and parts[1] not in _CALLS and parts[1][:1] != " ":
                         spent[parts[1]] += event.duration_ps
     return spent

@@ -263,7 +263,7 @@ def test_the_profile_counts_operations_once():
     space = xplane_pb2.XSpace()
     for name, events in (
         ("/host:CPU", ["a/conv:Conv2D", "b:Conv2D", "c:AddV2", "d:StatefulPartitionedCall"]),
-        ("/host:CPU", ["ExecutorState::Process", "Iterator::Prefetch", "no colon"]),
+        ("/host:CPU", ["ExecutorState::Process", "EagerLocalExecute: __inference", "no colon"]),
         ("/device:GPU:0", ["kernel:Conv2D"]),
     ):
         plane = space.planes.add(name=name)
