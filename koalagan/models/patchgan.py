@@ -27,12 +27,16 @@ _SIDES = [[0, 0], [1, 1], [1, 1], [0, 0]]
 
 
 @keras.saving.register_keras_serializable("koalagan")
-@tf.custom_gradient
 def leaky_relu(x):
-    """LeakyReLU with slope 0.2.
+    """LeakyReLU with slope 0.2."""
+    return _leaky_relu(x)
 
-    Its gradient looks at the output's sign, where TensorFlow's looks at the input's, the same:
-    nothing else then needs the input, and the two can be fused with the convolution before them.
+
+@tf.custom_gradient
+def _leaky_relu(x):
+    """Its gradient looks at the output's sign, where TensorFlow's looks at the input's, the same.
+
+    Nothing else then needs the input, and the two can be fused with the convolution before them.
     TensorFlow 2.21's graph rewriter (the remapper) does so in any case, finds the input gone, and
     gives up on the whole graph with an error in the log.
     """
