@@ -17,7 +17,7 @@ from keras import layers
 from koalagan import joining, lab
 from koalagan.data.pictures import resize
 
-_LARGE = 2**14  # weights of a kernel
+_LARGE = 2**14  # weights from which a kernel counts as large
 # What the frozen networks say of a batch, where it is an input and not computed inside.
 _GIVEN = {"embedding": [None, 1001], "segmentation": [None, None, None, 21]}
 
