@@ -33,13 +33,15 @@ segmentation on the processor, and prints a line with "N pictures/s".
 
 import concurrent.futures
 import itertools
-import multiprocessing
+import multiprocessing.connection
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,21 @@ _SHARED = (
 _PEER_RATE = re.compile(r"([\d.]+) pictures/s")
 
 
+def _end_with_parent() -> None:
+    """Ends this process, and the command that it measures, as soon as its parent has ended.
+
+    One that was killed cannot do it, and a measurement that goes on spoils the next ones.
+    """
+
+    def wait():
+        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+        for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _in_a_process(work, *arguments) -> Any:
     """What `work` returns, in a process of its own.
 
@@ -120,7 +137,9 @@ def _in_a_process(work, *arguments) -> Any:
     # Spawned, not forked: TensorFlow does not survive a fork, and cores are chosen at its start.
     spawn = multiprocessing.get_context("spawn")
     try:
-        with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        with concurrent.futures.ProcessPoolExecutor(
+            1, mp_context=spawn, initializer=_end_with_parent
+        ) as pool:
             return pool.submit(work, *arguments).result()
     except concurrent.futures.process.BrokenProcessPool as error:
         raise UserError("its process was killed: it may need more memory than there is.") from error

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import benchmark
@@ -94,6 +95,29 @@ def photographs(tmp_path):
 
 
 TINY = ["--image_size=32", "--batch_size=2", "--rounds=1", "--mixed_precision=float32"]
+
+
+def test_what_a_killed_benchmark_measures_ends_with_it(tmp_path):
+    written = tmp_path / "pid"
+    measured = f"import os, time; open({str(written)!r}, 'w').write(f'{{os.getpid()}} '); "
+    measured += "time.sleep(600)"
+    work = f"subprocess.run, [sys.executable, '-c', {measured!r}]"
+    command = f"import subprocess, sys, benchmark; benchmark._in_a_process({work})"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'experiments'}"}
+    killed = subprocess.Popen([sys.executable, "-c", command], env=environment)
+    wait_for(lambda: written.exists() and written.read_text().endswith(" "))
+    killed.kill()
+    killed.wait()
+    measured = Path(f"/proc/{int(written.read_text())}/cmdline")
+    # Empty where it has ended and nobody has asked how.
+    wait_for(lambda: not measured.exists() or not measured.read_bytes())
+
+
+def wait_for(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @pytest.mark.slow
