@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from koalagan import errors, evaluate, lazy, photographs, saved_model
+from koalagan import errors, evaluate, lazy, metadata, photographs, saved_model
 from koalagan.data import pictures
 from koalagan.errors import UserError
 
@@ -147,7 +147,7 @@ def colour_file(
 
     Returns:
         (before, after) small enough for a page; the path of the result at full size, a PNG with the
-        photograph's EXIF; a sentence on it.
+        photograph's metadata; a sentence on it.
 
     Raises:
         UserError: it is no picture.
@@ -156,7 +156,7 @@ def colour_file(
     rgb = pictures.decode(encoded, path)
     coloured = model.colorize(rgb, saturation=saturation)
     result = os.path.join(folder, f"{Path(path).stem}-coloured.png")
-    photographs.write(result, coloured, **photographs.metadata(encoded))
+    photographs.write(result, coloured, kept=metadata.read(encoded))
     height, width = rgb.shape[:2]
     said = f"{width} x {height} pixels."
     if colorizer.has_color(rgb):

@@ -8,11 +8,10 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
-from koalagan import lazy
+from koalagan import lazy, metadata
 from koalagan import photographs as photos
 from koalagan.data import pictures
 
@@ -36,7 +35,7 @@ class Photograph:
     job: photos.Job
     error: pictures.BadPicture | None = None
     rgb: np.ndarray | None = None
-    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
+    metadata: metadata.Metadata | None = None
     copied: bool = False
     results: list[np.ndarray] = dataclasses.field(default_factory=list)
 
@@ -94,7 +93,7 @@ def _open(job: photos.Job, encoded: bytes | pictures.BadPicture, recolor: bool) 
         return Photograph(job, error)
     if not recolor and colorizer.has_color(rgb):
         return Photograph(job, copied=True)
-    return Photograph(job, rgb=rgb, metadata=photos.metadata(encoded))
+    return Photograph(job, rgb=rgb, metadata=metadata.read(encoded))
 
 
 def _opened_ahead(groups: Iterator, recolor: bool) -> Iterator[list[Photograph]]:
@@ -150,7 +149,7 @@ def _written_behind(groups: Iterator[list[Photograph]], quality: int) -> Iterato
             if one.copied and one.job.copy:
                 photos.copy(one.job.photograph, one.job.copy)
             for target, result in zip(one.job.targets, one.results, strict=False):
-                photos.write(target, result, quality=quality, **one.metadata)
+                photos.write(target, result, quality=quality, kept=one.metadata)
         except pictures.BadPicture as error:
             one.error = error
         return one

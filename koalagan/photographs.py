@@ -11,7 +11,6 @@ import dataclasses
 import errno
 import filecmp
 import glob
-import io
 import itertools
 import os
 import shutil
@@ -23,26 +22,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from koalagan import files, film_files
+from koalagan import files, film_files, metadata
 from koalagan.data import pictures, sources
 from koalagan.errors import UserError, one_line
 
 # --format: the ending of its files; "same" keeps the photograph's own.
 FORMATS = {"png": ".png", "jpeg": ".jpg", "tiff": ".tif", "webp": ".webp", "bmp": ".bmp"}
-# What EXIF says of the photograph and not of its file: description, make, model, software, date,
-# artist, copyright, rating, Windows's title, comment, author, keywords and subject.
-_DESCRIPTIVE = (
-    0x010E,
-    0x010F,
-    0x0110,
-    0x0131,
-    0x0132,
-    0x013B,
-    0x8298,
-    0x4746,
-    *range(0x9C9B, 0x9CA0),
-)
-_EXIF_AND_GPS = (0x8769, 0x8825)
 # What is wrong with one result, where other errors are wrong with the place for all.
 _OF_ONE_FILE = (None, errno.ENAMETOOLONG)
 
@@ -209,46 +194,24 @@ def _stems(name: str, shared: bool) -> Iterator[str]:
         yield f"{name}-{number}"
 
 
-def metadata(encoded: bytes) -> dict[str, Any]:
-    """What of a photograph's metadata goes with its result, as `PIL.Image.Image.save` takes it.
-
-    EXIF, as far as it speaks of the photograph, and the resolution. Not its orientation, since the
-    result stands upright, nor its colour profile, since results are sRGB.
-    """
-    kept = {}
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            given, exif = image.getexif(), Image.Exif()
-            for tag in _DESCRIPTIVE:
-                if tag in given:
-                    exif[tag] = given[tag]
-            for tag in _EXIF_AND_GPS:
-                if part := given.get_ifd(tag):
-                    exif.get_ifd(tag).update(part)
-            if len(exif.tobytes()) > len(Image.Exif().tobytes()):
-                kept["exif"] = exif.tobytes()
-            if all(value > 0 for value in image.info.get("dpi", (0,))):
-                kept["dpi"] = tuple(map(float, image.info["dpi"]))
-    except Exception:  # Broken metadata of a good picture, which Pillow meets in many ways.
-        kept.pop("exif", None)
-    return kept
-
-
-def write(target: str, rgb: np.ndarray, *, quality: int = 95, **kept: Any) -> None:
+def write(
+    target: str, rgb: np.ndarray, *, quality: int = 95, kept: metadata.Metadata | None = None
+) -> None:
     """Writes a picture that appears whole or not at all.
 
     Args:
         target: its path; the ending says the format.
         rgb: uint8 [H,W,3].
         quality: of JPEG and WebP, 1 to 100.
-        kept: see `metadata`.
+        kept: the photograph's metadata, written as far as the format holds it.
 
     Raises:
         BadPicture: the format cannot hold it.
         UserError: it cannot be written.
     """
-    options = dict(kept)
-    if target.lower().endswith((".jpg", ".jpeg", ".webp")):
+    ending = os.path.splitext(target)[1].lower()
+    options = kept.options(ending) if kept else {}
+    if ending in (".jpg", ".jpeg", ".webp"):
         options["quality"] = quality
     try:
         _publish(target, lambda path: Image.fromarray(rgb).save(path, **options))

@@ -329,13 +329,14 @@ def test_metadata_goes_with_the_result(model, tmp_path):
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "Kodak"
     exif.get_ifd(0x8769)[0x9003] = "1936:06:01 12:00:00"
-    photograph(tmp_path / "a.jpg", exif=exif, dpi=(300, 300))
+    photograph(tmp_path / "a.jpg", exif=exif, dpi=(300, 300), xmp=b"<x/>")
     for format, ending in (("jpeg", "jpg"), ("png", "png"), ("tiff", "tif"), ("webp", "webp")):
         assert run(model, tmp_path / "out", tmp_path / "a.jpg", format=format) == {}
         with Image.open(tmp_path / "out" / f"a.{ending}") as result:
             kept = result.getexif()
             assert result.size == (10, 14) and kept[0x010F] == "Kodak" and 0x0112 not in kept
             assert kept.get_ifd(0x8769)[0x9003] == "1936:06:01 12:00:00"
+            assert result.info["xmp"] == b"<x/>"
             if ending != "webp":
                 assert result.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 

@@ -8,12 +8,14 @@ from PIL import Image
 from koalagan import photographs
 from koalagan.data.pictures import BadPicture
 from koalagan.errors import UserError
+from koalagan.metadata import Metadata
 
 RGB = np.full((5, 6, 3), 90, np.uint8)
 
 
 def test_metadata_that_cannot_be_written_is_left_out(tmp_path):
-    photographs.write(str(tmp_path / "a.png"), RGB, dpi=("wide", "high"), exif=b"broken")
+    kept = Metadata(dpi=("wide", "high"), exif=b"broken")
+    photographs.write(str(tmp_path / "a.png"), RGB, kept=kept)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), RGB)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
@@ -21,7 +23,7 @@ def test_metadata_that_cannot_be_written_is_left_out(tmp_path):
 def test_a_picture_that_the_format_cannot_hold(tmp_path):
     wide = np.zeros((1, 16384, 3), np.uint8)
     with pytest.raises(BadPicture, match=r"a.webp cannot be written: \S"):
-        photographs.write(str(tmp_path / "a.webp"), wide, dpi=(72, 72))
+        photographs.write(str(tmp_path / "a.webp"), wide, kept=Metadata(xmp="<x/>"))
     assert not any(tmp_path.iterdir())
 
 
@@ -33,10 +35,6 @@ def test_a_place_that_cannot_be_written_to(tmp_path):
     ):
         with pytest.raises(UserError, match="file/a.png cannot be written: File exists"):
             write(str(tmp_path / "file" / "a.png"))
-
-
-def test_broken_metadata_is_left_where_it_is():
-    assert photographs.metadata(b"no picture") == {}
 
 
 def test_what_a_job_is_done_by(tmp_path):
