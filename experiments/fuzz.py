@@ -22,7 +22,7 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from koalagan import colorizer, errors, export, photographs, progress
+from koalagan import colorizer, errors, export, metadata, progress
 from koalagan.data import pictures
 from koalagan.data.koala_scenes import drawing
 
@@ -99,7 +99,7 @@ def through_colorize(colour: Callable, encoded: bytes, path: Path) -> str:
         if "\n" in sentence or str(path) not in sentence:
             raise AssertionError(f"not one sentence that names the picture: {sentence}") from error
         return "refused"
-    photographs.metadata(encoded)
+    metadata.read(encoded)
     colorizer.has_color(rgb)
     if colour(rgb).shape != rgb.shape:
         raise AssertionError("the result is of another size")

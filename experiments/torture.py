@@ -1,15 +1,16 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Kills a training again and again, and sees that nothing of it is lost.
+"""Stops a training again and again, and sees that nothing of it is lost.
 
     python experiments/torture.py --kills=20 --seed=0 [--mixed_precision=float32] [-- TRAIN_FLAGS]
 
-A small training, both phases with dropout, runs once undisturbed. Then it is killed (SIGKILL) at
-random moments from its start to its end, whatever it does then (importing, preparing pictures,
-training, validating, writing a checkpoint or the SavedModel), and started again with the same
-command until it ends. A training that ends before there were enough kills is followed by another,
-in new folders. Each has to be the undisturbed one byte for byte: every variable of its checkpoint
-(weights, optimizers, loss scale, dropout's state, counters), every point of its TensorBoard curves,
-every variable of the SavedModel, every figure of metrics.json.
+A small training, both phases with dropout, runs twice undisturbed. Then it is killed (SIGKILL; one
+time in three it is asked to stop instead, by SIGTERM or SIGINT) at random moments from its start to
+its end, whatever it does then (importing, preparing pictures, training, validating, writing a
+checkpoint or the SavedModel), and started again with the same command until it ends. A training
+that ends before there were enough kills is followed by another, in new folders. Each has to be the
+undisturbed one byte for byte: every variable of its checkpoint (weights, optimizers, loss scale,
+dropout's state, counters), every point of its TensorBoard curves, every variable of the SavedModel,
+every figure of metrics.json.
 
 Exits with 0 if all are equal.
 """
@@ -77,8 +78,8 @@ class Training:
         ]
         self._log = folder / "log.txt"
 
-    def start(self, kill_after: float | None = None) -> bool:
-        """Runs the command; returns whether it was killed.
+    def start(self, kill_after: float | None = None, number: int = signal.SIGKILL) -> bool:
+        """Runs the command; returns whether a signal, sent after some seconds, has ended it.
 
         Raises:
             UserError: it failed by itself.
@@ -88,15 +89,17 @@ class Training:
             try:
                 status = process.wait(kill_after)
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
+                process.send_signal(number)
                 status = process.wait()
             except KeyboardInterrupt:
                 process.kill()
                 raise
-        if status and status != -signal.SIGKILL:
+        # As Python ends by a signal, and as koalagan does.
+        ended = (-number, 128 + number) if kill_after is not None else ()
+        if status and status not in ended:
             last = self._log.read_text(errors="replace").strip()[-300:]
             raise UserError(f"the training ended with {status}: {errors.one_line(last)}.")
-        return status == -signal.SIGKILL
+        return status != 0
 
     def result(self) -> dict[str, bytes]:
         """Everything that it has led to, by name."""
@@ -117,12 +120,18 @@ class Training:
                     for value in event.summary.value:
                         if value.tag == "pictures_per_second":
                             continue  # nothing that a training leads to
-                        # A step that is there twice makes a longer list.
                         point = value.tensor.SerializeToString().hex()
                         points.setdefault(value.tag, []).append((event.step, point))
             for tag, curve in points.items():
+                if len({step for step, _ in curve}) < len(curve):
+                    raise UserError(f"TensorBoard's curve {tag} of {self.run} has a step twice.")
                 found[f"TensorBoard {part} {tag}"] = json.dumps(sorted(curve)).encode()
         return found
+
+
+def _signal(choose: random.Random) -> signal.Signals:
+    """SIGKILL twice of three times."""
+    return choose.choice([*4 * [signal.SIGKILL], signal.SIGTERM, signal.SIGINT])
 
 
 def differences(result: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
@@ -162,7 +171,9 @@ def main(argv: Sequence[str]) -> int:
         training = Training(folder / f"killed-{endured}", pictures, more)
         killed = 0
         # The last start of the last training is left alone.
-        while training.start(choose.uniform(0, took) if kills < given.kills else None):
+        while training.start(
+            *((choose.uniform(0, took), _signal(choose)) if kills < given.kills else ())
+        ):
             kills, killed = kills + 1, killed + 1
             print(f"killed {kills} times of {given.kills}", flush=True)
         if unequal := differences(expected, training.result()):

@@ -52,6 +52,9 @@ class RunCheckpoint:
         gan: what is saved and restored.
         workdir: the run's folder.
         keep: how many of the newest are kept.
+
+    Raises:
+        UserError: TensorFlow cannot read checkpoints there.
     """
 
     def __init__(self, gan: ColorizationGAN, workdir: str, keep: int = 2):
@@ -120,7 +123,7 @@ class RunCheckpoint:
         # For `tf.train.latest_checkpoint`; nothing here reads it.
         newest = f'model_checkpoint_path: "{found[0].name}"\n'
         try:
-            files.publish(self._folder / "checkpoint", lambda file: file.write_text(newest))
+            files.publish_text(self._folder / "checkpoint", newest)
         except OSError as error:
             raise self._cannot_write(found[0], error) from error
 
@@ -144,7 +147,7 @@ class RunCheckpoint:
             self._folder.mkdir(parents=True, exist_ok=True)
             checkpoint.write(str(path))
             for file in self._folder.glob(f"{name}.*"):
-                _flush_to_disk(file)
+                files.flush_to_disk(file)
         except (OSError, tf.errors.OpError) as error:
             raise self._cannot_write(path, error) from error
         return str(path)
@@ -158,6 +161,7 @@ class RunCheckpoint:
 
 
 def _folder(workdir: str) -> Path:
+    files.check_readable(workdir)
     return Path(workdir) / "checkpoints"
 
 
@@ -178,15 +182,6 @@ def _files(path: Path) -> list[Path]:
 def _delete(path: Path) -> None:
     for file in _files(path):
         file.unlink(missing_ok=True)
-
-
-def _flush_to_disk(path: Path) -> None:
-    """Waits until a file outlives the machine's being switched off."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _restore_newest(

@@ -8,6 +8,7 @@ exception is a bug and keeps its traceback.
 
 import signal
 import sys
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,12 +25,29 @@ def one_line(error: object) -> str:
     return (text if len(text) <= 300 else text[:300] + "...").replace(". ", "; ")
 
 
+class _Terminated(BaseException):
+    """SIGTERM, which schedulers send before they take a machine away."""
+
+
+def _terminate(number: int, frame: types.FrameType | None) -> None:
+    raise _Terminated
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (OSError, ValueError) as error:  # absl takes every flagfile for a text
+        print(f"koalagan: the flags cannot be read: {one_line(error)}.", file=sys.stderr)
+        sys.exit(1)
+
+
 def run(main: Callable[[Sequence[str]], Any], resumed_by: str = "the same command") -> None:
-    """Runs `main(argv)` under absl: flag errors and `UserError` exit 1 with their sentence.
+    """Runs `main(argv)` under absl: flag errors and `UserError` exit 1 with their sentence, Ctrl-C
+    and SIGTERM with 128 + their number.
 
     Args:
         main: gets the positional arguments, program name first; returns the exit status or None.
-        resumed_by: what goes on after Ctrl-C.
+        resumed_by: what goes on after Ctrl-C or SIGTERM.
     """
 
     def guarded(argv: Sequence[str]) -> Any:
@@ -38,13 +56,16 @@ def run(main: Callable[[Sequence[str]], Any], resumed_by: str = "the same comman
         except UserError as error:
             print(f"koalagan: {error}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, _Terminated) as stop:
             print(
                 f"\nkoalagan: interrupted; what was finished is kept, and {resumed_by} goes on.",
                 file=sys.stderr,
             )
-            return 128 + signal.SIGINT
+            return 128 + (signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT)
 
     # TensorFlow and TFDS tell at INFO what they do inside, which would bury what the user is told.
     logging.set_verbosity(logging.WARNING)
-    app.run(guarded)
+    # Names of files need not be text.
+    sys.stdout.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGTERM, _terminate)
+    app.run(guarded, flags_parser=_parse_flags)

@@ -106,8 +106,8 @@ def evaluate_models(
         grid = summaries.picture_grid({**columns, "true": pictures[shown]}, max_rows=grid_rows)
         folder = Path(output_dir)
         files.publish(folder / "grid.png", Image.fromarray(grid).save)
-        files.publish(folder / "table.md", lambda path: path.write_text(format_table(result)))
-        files.publish(folder / "metrics.json", lambda path: path.write_text(text + "\n"))
+        files.publish_text(folder / "table.md", format_table(result))
+        files.publish_text(folder / "metrics.json", text + "\n")
     except OSError as error:
         raise UserError(
             f"the results cannot be written to {output_dir} ({error.strerror or error}): make it "

@@ -31,7 +31,17 @@ from typing import Any
 from absl import flags
 
 import koalagan
-from koalagan import convert, errors, lazy, model_card, precision, run_flags, saved_model, workdir
+from koalagan import (
+    convert,
+    errors,
+    files,
+    lazy,
+    model_card,
+    precision,
+    run_flags,
+    saved_model,
+    workdir,
+)
 from koalagan.errors import UserError, one_line
 from koalagan.models import FROZEN
 
@@ -94,6 +104,7 @@ def export_savedmodel(
         raise ValueError(f"The generator takes {sorted(inputs)} instead of {sorted(expected)}.")
     check_format(format, dtype)
     output_dir = os.path.abspath(os.path.expanduser(output_dir))
+    files.check_readable(output_dir)
     if os.path.lexists(output_dir) and not _replaceable(output_dir):
         raise UserError(f"{output_dir} exists and is no export of koalagan: name another folder.")
     facts = {

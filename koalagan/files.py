@@ -27,9 +27,43 @@ def publish(path: str | Path, write: Callable[[Path], Any]) -> None:
     temporary = path.with_name(f".{path.stem[:40]}.writing-{own}{path.suffix}")
     try:
         write(temporary)
+        flush_to_disk(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def publish_text(path: str | Path, text: str) -> None:
+    """`publish` of a text in UTF-8; what is no text in it, as in names of files, is escaped.
+
+    Raises:
+        OSError: the file cannot be written; the older one is still there.
+    """
+    publish(path, lambda temporary: temporary.write_text(text, "utf-8", "backslashreplace"))
+
+
+def flush_to_disk(path: str | Path) -> None:
+    """Waits until a file outlives the machine's being switched off."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def check_readable(path: str | Path) -> None:
+    """Refuses a place that TensorFlow can write checkpoints and SavedModels to and not read from.
+
+    It takes the names of checkpoints for patterns.
+
+    Raises:
+        UserError: it is such a one.
+    """
+    if bad := [character for character in "[\\" if character in os.path.abspath(path)]:
+        raise UserError(
+            f"TensorFlow cannot read what lies in {os.path.abspath(path)}, for the {bad[0]} in its "
+            "name: rename it, or name another."
+        )
 
 
 def digest(paths: Iterable[str], algorithm: str = "sha256") -> str:

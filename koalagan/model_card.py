@@ -10,7 +10,6 @@ known of each part: what the model is and learned from, how well it does, what i
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 from collections.abc import Mapping
@@ -109,14 +108,9 @@ def write(folder: str, settings: flags.FlagValues, result: Mapping[str, Any] | N
     }
     try:
         for name, text in texts.items():
-            path = Path(folder) / "assets.extra" / name
-            files.publish(path, functools.partial(_write, text))
+            files.publish_text(Path(folder) / "assets.extra" / name, text)
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}.") from error
-
-
-def _write(text: str, path: Path) -> None:
-    path.write_text(text, "utf-8")
 
 
 def _page(

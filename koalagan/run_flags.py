@@ -139,7 +139,7 @@ def parse(arguments: Sequence[str]) -> flags.FlagValues:
     define_run_flags(settings)
     try:
         settings(["koalagan", *arguments])
-    except (flags.Error, OSError, UnicodeDecodeError) as error:
+    except (flags.Error, OSError, ValueError) as error:
         raise UserError(
             f"{' '.join(arguments)} cannot be read as flags ({one_line(error)})."
         ) from error
@@ -162,6 +162,12 @@ def resolve(settings: flags.FlagValues) -> None:
     for name, value in settings.flag_values_dict().items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"--{name}={value} is not a number to train with.")
+        if isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                # Reports and flags.txt are UTF-8.
+                raise UserError(f"--{name}={value!r} is not text in UTF-8: rename it.") from None
     settings.mixed_precision = precision.resolve(settings.mixed_precision)
     settings.workdir = os.path.expanduser(settings.workdir)
     for name in ("data_dir", "init_from"):

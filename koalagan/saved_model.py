@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from koalagan import lazy
+from koalagan import files, lazy
 from koalagan.errors import UserError, one_line
 
 tf = lazy.module("tensorflow")
@@ -47,6 +47,7 @@ def load(path: str, signature: str, output: str) -> Callable[..., tf.Tensor]:
             f"there is no SavedModel in {path}: name the folder that holds saved_model.pb, such as "
             "the `export` folder of a run."
         )
+    files.check_readable(path)
     try:
         loaded = tf.saved_model.load(path)
     except Exception as error:  # A damaged protobuf surfaces as many kinds, plain ValueErrors too.

@@ -95,10 +95,14 @@ class Saver(keras.callbacks.Callback):
         """Whether so many epochs have not been better that training ends."""
         best = self._checkpoint.progress.get("best")
         validated = self._checkpoint.progress.get("validated", 0)
-        return bool(self.patience and best and validated - best["epoch"] >= self.patience)
+        # Another phase's best says nothing of this one, which has not begun.
+        if not best or best["adversarial"] != self.model.adversarial:
+            return False
+        return bool(self.patience) and validated - best["epoch"] >= self.patience
 
     def on_epoch_begin(self, epoch, logs=None):
-        sums = self._checkpoint.progress.pop("losses", None)
+        # Kept until the epoch's end: its validation may be stopped again.
+        sums = self._checkpoint.progress.get("losses")
         if sums:  # of the epoch's steps before the run was stopped
             self.model.set_sums(sums)
 

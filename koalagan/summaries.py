@@ -1,9 +1,10 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """What a run leaves for TensorBoard, and grids of pictures."""
 
+import contextlib
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tensorboard.plugins.hparams import api as hparams
 
 from koalagan import files, lab
+from koalagan.errors import UserError, one_line
 
 _GUTTER = 4
 _TELLING = ("generator", "dataset", "pretrain_epochs", "epochs", "batch_size")
@@ -99,18 +101,26 @@ class TensorBoardLog(keras.callbacks.Callback):
         every: int = 10,
     ):
         super().__init__()
-        _drop_events(Path(folder) / "train", steps)
-        _drop_events(Path(folder) / "validation", validated_steps)
-        self._train = tf.summary.create_file_writer(f"{folder}/train")
-        self._validation = tf.summary.create_file_writer(f"{folder}/validation")
+        self._folder = folder
         self._batch = grid_batch
         self._progress = progress
+        with _writing(folder):
+            # Of the checkpoint's own step too, if it was written after the checkpoint.
+            _drop_events(Path(folder) / "train", progress.get("logged_at", steps) if steps else 0)
+            _drop_events(Path(folder) / "validation", validated_steps)
+            self._train = tf.summary.create_file_writer(f"{folder}/train")
+            self._validation = tf.summary.create_file_writer(f"{folder}/validation")
         self._batch_size = batch_size
         self._every = every
         if flags and not steps:
             rows = [f"| {name} | {value} |" for name, value in flags.items()]
-            with self._train.as_default():
+            with self._to(self._train):
                 tf.summary.text("flags", "\n".join(["| flag | |", "| :--- | :--- |", *rows]), 0)
+
+    @contextlib.contextmanager
+    def _to(self, writer: tf.summary.SummaryWriter) -> Iterator[None]:
+        with _writing(self._folder), writer.as_default():
+            yield
 
     def on_epoch_begin(self, epoch, logs=None):
         # Kept from before where the epoch is continued; a new one's sums are zero.
@@ -128,8 +138,10 @@ class TensorBoardLog(keras.callbacks.Callback):
     def _write_point(self) -> None:
         """Writes what there is to say of the steps since the last point."""
         step = int(self.model.step)
+        if self._progress.get("logged_at") == step:
+            return
         before, sums = self._progress["logged"], self.model.sums()
-        with self._train.as_default():
+        with self._to(self._train):
             for name, (total, count) in sums.items():
                 total_before, count_before = before[name]
                 if count > count_before:
@@ -140,18 +152,23 @@ class TensorBoardLog(keras.callbacks.Callback):
             if step > step_then:
                 pictures = (step - step_then) * self._batch_size
                 tf.summary.scalar("pictures_per_second", pictures / (now - then), step)
-        self._progress["logged"] = sums
+        self._progress["logged"], self._progress["logged_at"] = sums, step
         self._since = now, step
 
     def say(self, warning: str) -> None:
         """Writes a sentence among the run's texts."""
-        with self._train.as_default():
+        with self._to(self._train):
             tf.summary.text("warning", warning, int(self.model.step))
 
     def flush(self) -> None:
-        """Writes what is still in memory."""
-        self._train.flush()
-        self._validation.flush()
+        """Writes what is still in memory.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        with _writing(self._folder):
+            self._train.flush()
+            self._validation.flush()
 
     def on_epoch_end(self, epoch, logs=None):
         step = int(self.model.step)
@@ -176,7 +193,7 @@ class TensorBoardLog(keras.callbacks.Callback):
             ],
             axis=1,
         )
-        with self._validation.as_default():
+        with self._to(self._validation):
             for name, value in (logs or {}).items():
                 if name.startswith("val_"):
                     tf.summary.scalar(name.removeprefix("val_"), value, step)
@@ -211,19 +228,32 @@ def write_result(folder: str, run: str, flags: Mapping[str, Any], row: Mapping[s
         flags: the run's, by name.
         row: the model's of `metrics.json`.
     """
-    for path in Path(folder).glob("*tfevents*"):
-        path.unlink()
     measures = {name: value for name, value in row.items() if isinstance(value, float)}
     # TensorBoard shows the first few columns unasked.
     flags = {**{name: flags[name] for name in _TELLING if name in flags}, **flags}
-    with tf.summary.create_file_writer(folder).as_default():
-        hparams.hparams_config(
-            hparams=[hparams.HParam(name) for name in flags],
-            metrics=[hparams.Metric(f"final/{name}", display_name=name) for name in measures],
-        )
-        hparams.hparams({name: _hparam(value) for name, value in flags.items()}, trial_id=run)
-        for name, value in measures.items():
-            tf.summary.scalar(f"final/{name}", value, 0)
+    with _writing(folder):
+        for path in Path(folder).glob("*tfevents*"):
+            path.unlink()
+        with tf.summary.create_file_writer(folder).as_default():
+            hparams.hparams_config(
+                hparams=[hparams.HParam(name) for name in flags],
+                metrics=[hparams.Metric(f"final/{name}", display_name=name) for name in measures],
+            )
+            hparams.hparams({name: _hparam(value) for name, value in flags.items()}, trial_id=run)
+            for name, value in measures.items():
+                tf.summary.scalar(f"final/{name}", value, 0)
+
+
+@contextlib.contextmanager
+def _writing(folder: str) -> Iterator[None]:
+    """Says what the disk does not take."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(
+            f"the curves in {folder} cannot be written ({one_line(error)}): free some disk or make "
+            "the folder writable, and the same command continues from the newest checkpoint."
+        ) from error
 
 
 def _hparam(value: Any) -> str | bool | float | int:

@@ -278,11 +278,12 @@ def train(settings: flags.FlagValues) -> int:
     keras.utils.set_random_seed(settings.seed)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
-    model, run_checkpoint, training_source, validation_source = open_run(settings)
-    if int(model.step):
-        print(f"continuing {settings.workdir} at step {int(model.step)}")
     workdir.make(settings.workdir)
+    # Before anything of the run is read: another process would go on with it meanwhile.
     with workdir.alone(settings.workdir):
+        model, run_checkpoint, training_source, validation_source = open_run(settings)
+        if int(model.step):
+            print(f"continuing {settings.workdir} at step {int(model.step)}")
         return _run(settings, model, run_checkpoint, training_source, validation_source, started)
 
 

@@ -146,6 +146,8 @@ def make(workdir: str) -> None:
 def alone(workdir: str) -> Iterator[None]:
     """Keeps other processes from training in the folder; the lock ends with this one at the latest.
 
+    A folder that is still empty at the end is deleted: nothing of a run has begun there.
+
     Raises:
         UserError: another one does already.
     """
@@ -160,7 +162,11 @@ def alone(workdir: str) -> Iterator[None]:
             ) from None
         except OSError:
             pass  # Some network file systems have no locks.
-        yield
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.rmdir(workdir)
     finally:
         os.close(handle)
 
@@ -179,7 +185,7 @@ def tidy(workdir: str) -> None:
 def _write(workdir: str, name: str, text: str) -> None:
     try:
         Path(workdir).mkdir(parents=True, exist_ok=True)
-        files.publish(Path(workdir) / name, lambda path: path.write_text(text))
+        files.publish_text(Path(workdir) / name, text)
     except OSError as error:
         raise UserError(
             f"the run's folder {workdir} cannot be written ({error.strerror}): "

@@ -87,6 +87,18 @@ def test_what_callbacks_know_is_kept(tmp_path):
     assert other.restore() and not other.progress
 
 
+@pytest.mark.parametrize("name", ["lr[1e-4]", "a\\b"])
+def test_a_place_that_tensorflow_writes_to_and_cannot_read_is_refused(tmp_path, name):
+    with pytest.raises(UserError, match="TensorFlow cannot read what lies in"):
+        checkpoint.RunCheckpoint(tiny.gan(), str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["a b", "b*", "c?", "{d}", "\u00e9"])
+def test_other_places_are_taken(tmp_path, name):
+    checkpoint.RunCheckpoint(tiny.gan(), str(tmp_path / name)).save()
+    assert checkpoint.RunCheckpoint(tiny.gan(seed=1), str(tmp_path / name)).restore()
+
+
 def test_generator_alone(tmp_path):
     model = tiny.gan(seed=1)
     checkpoint.RunCheckpoint(model, str(tmp_path)).save()

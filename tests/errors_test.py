@@ -7,6 +7,7 @@ import pytest
 from koalagan.errors import one_line
 
 SCRIPT = """
+import os, signal
 from absl import flags
 from koalagan.errors import UserError, run
 flags.DEFINE_integer("count", 1, "Of things.", lower_bound=0)
@@ -17,6 +18,10 @@ def main(argv):
         raise KeyError("bug")
     if argv[1:] == ["interrupt"]:
         raise KeyboardInterrupt
+    if argv[1:] == ["terminate"]:
+        os.kill(os.getpid(), signal.SIGTERM)
+    if argv[1:] == ["name"]:
+        print("\\udcff.jpg")
     return len(argv) - 1
 run(main)
 """
@@ -52,10 +57,24 @@ def test_a_bug_keeps_its_traceback():
     assert result.returncode == 1 and "Traceback" in result.stderr and "KeyError" in result.stderr
 
 
-def test_an_interrupt_is_one_line_and_its_status():
-    result = command("interrupt")
-    assert result.returncode == 130 and "interrupted" in result.stderr
+@pytest.mark.parametrize(("how", "status"), [("interrupt", 130), ("terminate", 143)])
+def test_an_interrupt_is_one_line_and_its_status(how, status):
+    result = command(how)
+    assert result.returncode == status and "interrupted" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0", b"--flagfile=x\0y\n"])
+def test_a_flagfile_that_is_no_text(tmp_path, content):
+    (tmp_path / "photo.flags").write_bytes(content)
+    result = command(f"--flagfile={tmp_path / 'photo.flags'}")
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "the flags cannot be read" in result.stderr
+
+
+def test_a_name_that_is_no_text_is_printed():
+    result = command("name")
+    assert (result.returncode, result.stdout) == (1, "\\udcff.jpg\n")
 
 
 def test_one_line_shortens_and_joins():

@@ -164,6 +164,35 @@ def test_patience(run):
         assert model.stop_training is stopped and saver.out_of_patience is stopped
 
 
+def test_a_phase_begins_with_new_patience(run):
+    model = run(epochs=0) or run.model
+    saver = run.saver
+    for epoch, value in enumerate([5.0, 4.0, 4.5]):
+        saver.on_epoch_end(epoch, {"val_psnr": value})
+    model.compile(adversarial=True)
+    saver.patience = 1
+    assert not saver.out_of_patience
+
+
+def test_a_validation_that_is_stopped_twice_keeps_the_epochs_sums(run, tmp_path):
+    with pytest.raises(saving.Stopped):
+        run(callbacks=[At("test", 3, ask())])
+    model = tiny.gan(seed=1)
+    run_checkpoint = checkpoint.RunCheckpoint(model, str(tmp_path))
+    run_checkpoint.restore()
+    sums = run_checkpoint.progress["losses"]
+    saver = saving.Saver(run_checkpoint, 3)
+    model.compile(adversarial=False)
+    data = tf.data.Dataset.from_tensors(tiny.batch())
+    with saver, pytest.raises(saving.Stopped):
+        everyone = keras.callbacks.CallbackList([At("test", 3, ask()), saver], model=model)
+        everyone.on_epoch_begin(0)
+        model.evaluate(data, verbose=0, callbacks=everyone)
+    again = checkpoint.RunCheckpoint(tiny.gan(seed=2), str(tmp_path))
+    again.restore()
+    assert again.progress["losses"] == sums and sums["loss_G"][1] == 3
+
+
 def test_losses_that_are_no_numbers_end_training_within_check_every_steps(run, tmp_path):
     good, bad = tiny.batch(), tiny.batch()
     bad["ab"] = bad["ab"] * float("nan")

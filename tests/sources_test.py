@@ -99,11 +99,27 @@ def test_folder_counts_an_unreadable_file_as_a_bad_picture(tmp_path):
     write(tmp_path / "a.png", encode(picture()))
     source = sources.open_source("folder", "train", str(tmp_path))
     (tmp_path / "a.png").unlink()
-    assert list(source.records()) == [("a.png", b"")]
     (tmp_path / "a.png").symlink_to("nowhere.png")
     dangling = sources.open_source("folder", "train", str(tmp_path))
     assert dangling.identity != source.identity
     assert list(dangling.records()) == [("a.png", b"")]
+
+
+@pytest.mark.parametrize("gone", ["picture", "folder"])
+def test_folder_that_vanishes_is_no_folder_of_bad_pictures(tmp_path, gone):
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for name in "ab":
+        (folder / f"{name}.jpg").write_bytes(b"x")
+    records = sources.open_source("folder", "train", data_dir=str(folder)).records()
+    first, _ = next(records)
+    (other,) = {"a.jpg", "b.jpg"} - {first}
+    if gone == "folder":
+        folder.rename(tmp_path / "elsewhere")
+    else:
+        (folder / other).unlink()
+    with pytest.raises(FileNotFoundError):
+        next(records)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+import resource
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -6,6 +8,7 @@ import tiny
 from tensorboard.plugins.hparams import metadata
 
 from koalagan import gan, summaries
+from koalagan.errors import UserError
 
 
 def plain(level, count=3, height=20, width=48):
@@ -59,7 +62,9 @@ def events(folder):
         for record in tf.compat.v1.io.tf_record_iterator(str(path)):
             event = tf.compat.v1.Event.FromString(record)
             for value in event.summary.value:
-                found.setdefault(value.tag, {})[event.step] = tf.make_ndarray(value.tensor)
+                points = found.setdefault(value.tag, {})
+                assert event.step not in points, f"{value.tag} has step {event.step} twice"
+                points[event.step] = tf.make_ndarray(value.tensor)
     return found
 
 
@@ -126,6 +131,41 @@ def test_what_was_written_after_the_checkpoint_is_dropped(tmp_path):
     path.write_bytes(path.read_bytes()[:-5])  # killed while it wrote
     summaries.TensorBoardLog(str(tmp_path), tiny.batch(), {}, steps=15).flush()
     assert events(tmp_path / "train") == {"loss_G": {10: 10.0}}
+
+
+def test_a_point_of_the_checkpoints_own_step_is_not_written_twice(tmp_path):
+    progress = {"logged_at": 10}
+    writer = tf.summary.create_file_writer(str(tmp_path / "train"))
+    with writer.as_default():
+        tf.summary.scalar("loss_G", 1.0, 10)
+        tf.summary.scalar("loss_G", 2.0, 12)  # at the epoch's end, after its checkpoint
+    writer.flush()
+    summaries.TensorBoardLog(str(tmp_path), tiny.batch(), progress, steps=12).flush()
+    assert events(tmp_path / "train") == {"loss_G": {10: 1.0}}
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "tensorboard").write_text("")
+    with pytest.raises(UserError, match="curves in .*tensorboard cannot be written"):
+        summaries.TensorBoardLog(str(tmp_path / "tensorboard"), tiny.batch(), {})
+    with pytest.raises(UserError, match="curves in .*tensorboard cannot be written"):
+        summaries.write_result(str(tmp_path / "tensorboard"), "run", {}, {"psnr": 1.0})
+
+
+def test_a_full_disk_is_said(tmp_path):
+    model = tiny.gan()
+    log = summaries.TensorBoardLog(str(tmp_path), tiny.batch(), {}, flags={"seed": "1" * 3000})
+    log.set_model(model)
+    log.on_epoch_begin(0)
+    model.step.assign(10)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="cannot be written .*: free some disk"):
+            log.on_train_batch_end(0)
+            log.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_run_that_begins_shows_its_flags_and_nothing_of_an_earlier_one(tmp_path):

@@ -396,11 +396,36 @@ def test_early_stopping_ends_the_last_phase_and_the_best_is_exported(run, capsys
     assert names == {"best-8.index", "step-12.index", "step-16.index"}
 
 
+def test_early_stopping_leaves_the_last_phase_its_epochs(run, capsys):
+    # Pretraining's best epoch is its first of three.
+    given = {"pretrain_epochs": 3, "epochs": 2, "pretrain_learning_rate": 0, "early_stopping": 2}
+    assert run(**given) == 0
+    assert "epoch 5/5 adversarial" in capsys.readouterr().out
+
+
+def test_a_mistake_leaves_no_folder(run):
+    with pytest.raises(UserError, match="no split"):
+        run(train_split="test")
+    assert not run.workdir.exists()
+
+
 def test_a_disk_too_small_for_the_store(run, monkeypatch):
     monkeypatch.setattr(
         disk.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 1000)
     )
     _refused(run, "--store_dir")
+
+
+def test_a_run_is_not_read_while_another_process_trains_it(run, monkeypatch):
+    run(epochs=0)
+    monkeypatch.setattr(checkpoint.RunCheckpoint, "restore", lambda self: pytest.fail("read"))
+    with workdir.alone(str(run.workdir)), pytest.raises(UserError, match="another process"):
+        run(epochs=0)
+
+
+def test_a_path_that_is_no_text(run):
+    with pytest.raises(UserError, match="--data_dir=.* is not text in UTF-8: rename it"):
+        run(data_dir="/tmp/\udcff")
 
 
 def test_a_workdir_of_other_flags(run):

@@ -23,7 +23,7 @@ def fingerprint(facts: dict) -> str:
 
 def write_json(path: Path, content: dict) -> None:
     """Writes the file whole or not at all."""
-    files.publish(path, lambda temporary: temporary.write_text(json.dumps(content, indent=1)))
+    files.publish_text(path, json.dumps(content, indent=1))
 
 
 def read_json(path: Path) -> dict:

@@ -117,28 +117,39 @@ def _open_folder(split: str, data_dir: str | None) -> Source:
     parts = _resolve(split, {"train": info}, f"the folder {data_dir}")
     selected = [path for _, start, stop in parts for path in paths[start:stop]]
 
-    digest = hashlib.sha256()
+    digest, nowhere = hashlib.sha256(), set()
     for path in selected:
         try:
             stat = os.stat(os.path.join(folder, path))
             size, modified = stat.st_size, stat.st_mtime_ns
         except OSError:  # a link to nowhere, which `records` makes a bad picture of
             size = modified = 0
+            nowhere.add(path)
         digest.update(os.fsencode(path) + f"\0{size}\0{modified}\0".encode())
 
     def records() -> Iterator[tuple[str, bytes]]:
         for path in selected:
-            yield path, _read(os.path.join(folder, path))
+            yield path, _read(os.path.join(folder, path), existed=path not in nowhere)
 
     identity = {"dataset": "folder", "split": parts, "files": digest.hexdigest()}
     return Source("folder", split, len(selected), identity, records)
 
 
-def _read(path: str) -> bytes:
-    """A file's bytes; none where it cannot be read, so that it counts as one bad picture."""
+def _read(path: str, existed: bool) -> bytes:
+    """A file's bytes; none where it cannot be read, so that it counts as one bad picture.
+
+    Args:
+        path: the file.
+        existed: it has been there, so that it is no bad picture where it is gone.
+
+    Raises:
+        OSError: it or the disk that it lay on is gone.
+    """
     try:
         return pictures.read(path)
     except pictures.BadPicture as error:
+        if existed and isinstance(error.__cause__, OSError) and not os.access(path, os.F_OK):
+            raise error.__cause__ from None
         logging.warning("%s", error)
         return b""
 
