@@ -40,8 +40,7 @@ def _run(*command: str) -> tuple[float, int]:
             peak = max(peak, memory_peak(str(process.pid)))
             pause = min(1.5 * pause, 0.2)
     took = time.perf_counter() - start
-    # absl ends --help with 1.
-    if process.returncode != ("--help" in command):
+    if process.returncode:
         said = one_line(told.strip()[-300:])
         raise UserError(f"{' '.join(command)} ended with {process.returncode}: {said}.")
     return took, peak

@@ -195,7 +195,12 @@ def colorize_files(
     try:
         with progress.bar("colorize", len(jobs)) as bar:
             for one in photo_pipeline.colour(
-                jobs, colour, recolor=recolor, batch_size=batch_size, quality=quality
+                jobs,
+                colour,
+                recolor=recolor,
+                batch_size=batch_size,
+                quality=quality,
+                variants=variants,
             ):
                 path = one.job.photograph
                 if one.error:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import base64
 import html
 import io
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +39,8 @@ _PAGE = """<!DOCTYPE html>
 <h1>{title}</h1>
 <p>Drag over a picture, or use the arrow keys: before on the left, after on the right.</p>
 <main>
-{figures}
-</main>
+"""
+_END = """</main>
 </html>
 """
 _FIGURE = """<figure>
@@ -47,24 +49,28 @@ _FIGURE = """<figure>
 <input type="range" aria-label="before and after: {name}" value="50" step="any"
  oninput="this.parentNode.style.setProperty('--at', this.value + '%')"></div>
 <figcaption>{name}</figcaption>
-</figure>"""
+</figure>
+"""
 
 
 class ContactSheet:
-    """Collects pairs; nothing of the full size is kept."""
+    """Collects pairs, on disk; nothing of the full size is kept."""
 
     def __init__(self, title: str):
         self._title = html.escape(title)
-        self._figures = []
+        # Names of files need not be text.
+        self._figures = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._figures)
+        return self._count
 
     def add(self, name: str, before: np.ndarray, after: np.ndarray) -> None:
         """Adds a pair of pictures, uint8 [H,W,3] of one size."""
-        self._figures.append(
+        self._figures.write(
             _FIGURE.format(name=html.escape(name), before=_data(before), after=_data(after))
         )
+        self._count += 1
 
     def save(self, path: str) -> None:
         """Writes the page.
@@ -72,13 +78,18 @@ class ContactSheet:
         Raises:
             UserError: it cannot be written.
         """
-        page = _PAGE.format(title=self._title, figures="\n".join(self._figures))
         try:
             Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
-            # Names of files need not be text.
-            files.publish(path, lambda temporary: temporary.write_text(page, "utf-8", "replace"))
+            files.publish(path, self._write)
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+    def _write(self, path: Path) -> None:
+        self._figures.seek(0)
+        with path.open("w", encoding="utf-8") as file:
+            file.write(_PAGE.format(title=self._title))
+            shutil.copyfileobj(self._figures, file)
+            file.write(_END)
 
 
 def _data(rgb: np.ndarray) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from koalagan import errors, evaluate, lazy, metadata, photographs, saved_model
+from koalagan import errors, evaluate, lazy, metadata, photo_pipeline, photographs, saved_model
 from koalagan.data import pictures
 from koalagan.errors import UserError
 
@@ -150,10 +150,11 @@ def colour_file(
         photograph's metadata; a sentence on it.
 
     Raises:
-        UserError: it is no picture.
+        UserError: it is no picture, or too large for this machine's memory.
     """
     encoded = pictures.read(path)
     rgb = pictures.decode(encoded, path)
+    photo_pipeline.check_memory(rgb, path)
     coloured = model.colorize(rgb, saturation=saturation)
     result = os.path.join(folder, f"{Path(path).stem}-coloured.png")
     photographs.write(result, coloured, kept=metadata.read(encoded))

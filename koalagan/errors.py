@@ -25,6 +25,11 @@ def one_line(error: object) -> str:
     return (text if len(text) <= 300 else text[:300] + "...").replace(". ", "; ")
 
 
+_HELP = {
+    f"{dashes}{name}" for dashes in ("-", "--") for name in ("?", "help", "helpshort", "helpfull")
+}
+
+
 class _Terminated(BaseException):
     """SIGTERM, which schedulers send before they take a machine away."""
 
@@ -36,6 +41,10 @@ def _terminate(number: int, frame: types.FrameType | None) -> None:
 def _parse_flags(argv: Sequence[str]) -> list[str]:
     try:
         return app.parse_flags_with_usage(argv)
+    except SystemExit:
+        if _HELP & set(argv):  # absl says help and ends as for a mistake
+            sys.exit(0)
+        raise
     except (OSError, ValueError) as error:  # absl takes every flagfile for a text
         print(f"koalagan: the flags cannot be read: {one_line(error)}.", file=sys.stderr)
         sys.exit(1)

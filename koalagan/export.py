@@ -188,7 +188,9 @@ def export_run(
     )
     # What the run was measured at is its newest weights, as they are and as its flags say.
     measured = not (best or dropout_at_inference) and dtype == "float32"
-    model_card.write(output_dir, settings, workdir.read_metrics(run) if measured else None)
+    # As it was trained, whatever it is exported with.
+    trained = workdir.read_flags(run)
+    model_card.write(output_dir, trained, workdir.read_metrics(run) if measured else None)
 
 
 def export_generator(

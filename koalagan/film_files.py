@@ -114,8 +114,10 @@ def check_sound(source: av.container.InputContainer, target: str) -> None:
         supported = container.supported_codecs
     Path(target).unlink(missing_ok=True)
     for stream in source.streams.audio:
-        name = stream.codec_context.name if stream.codec_context else "unknown"
-        if not stream.codec_context or stream.codec_context.codec.canonical_name not in supported:
+        codec = stream.codec_context.codec if stream.codec_context else None
+        name = codec.canonical_name if codec else "unknown"
+        # Told by the names of encoders, of which some are also the sound's and some are not.
+        if not codec or not {codec.name, codec.canonical_name} & supported:
             raise BadFilm(
                 f"The film {source.name} has sound of the kind {name}, which "
                 f"{Path(target).suffix} files cannot hold: convert it first, with `ffmpeg -i FILM "
@@ -194,7 +196,8 @@ def assemble(path: Path, parts: Sequence[Path], film: str) -> None:
         BadFilm: its sound cannot be read.
     """
     try:
-        with av.open(str(path), "w") as result, opened(film) as source:
+        container = _format(str(path))
+        with av.open(str(path), "w", format=container) as result, opened(film) as source:
             with av.open(str(parts[0])) as first:
                 video = result.add_stream_from_template(first.streams.video[0])
             sounds = {

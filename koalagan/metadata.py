@@ -28,6 +28,9 @@ _EXIF_TAGS = (
     *range(0x9C9B, 0x9CA0),
 )
 _EXIF_PARTS = (0x8769, 0x8825)  # the camera's and GPS
+# Of the camera's part what speaks of its file: colour space, width, height, and two that point to
+# places in it, interoperability and the maker's note.
+_EXIF_OF_THE_FILE = (0xA001, 0xA002, 0xA003, 0xA005, 0x927C)
 _XMP_OF_THE_FILE = (
     r"(?:tiff:(?:Orientation|ImageWidth|ImageLength|Compression|PhotometricInterpretation"
     r"|SamplesPerPixel)|exif:(?:ColorSpace|PixelXDimension|PixelYDimension)"
@@ -122,7 +125,8 @@ def _exif(given: Image.Exif) -> bytes:
         if tag in given:
             exif[tag] = given[tag]
     for tag in _EXIF_PARTS:
-        if part := given.get_ifd(tag):
+        part = given.get_ifd(tag)
+        if part := {key: part[key] for key in part if key not in _EXIF_OF_THE_FILE}:
             exif.get_ifd(tag).update(part)
     encoded = exif.tobytes()
     return encoded if len(encoded) > len(Image.Exif().tobytes()) else b""

@@ -34,6 +34,11 @@ _LIMITS = (
     "Skin tones follow the training pictures, with whatever they have too little of.",
     "Lightness is never changed: scratches, noise and fading stay.",
 )
+_LICENCE = (
+    "koalagan is Apache-2.0. The training pictures and the published weights that a network "
+    "started from keep their own licences; whether this model may be used for a purpose depends on "
+    "those too."
+)
 _CARD = """# {name}
 
 Colours black-and-white photographs: lightness in, the two chroma channels of CIE Lab out. Exported
@@ -56,8 +61,7 @@ by koalagan {koalagan}.
 
 ## Licence
 
-koalagan is Apache-2.0. The training pictures and the published weights that a network started from
-keep their own licences; whether this model may be used for a purpose depends on those too.
+{licence}
 
 ## How it was trained
 
@@ -99,6 +103,7 @@ def write(folder: str, settings: flags.FlagValues, result: Mapping[str, Any] | N
         "flags": kept,
         "evaluation": result,
         "limits": list(_LIMITS),
+        "licence": _LICENCE,
     }
     texts = {
         "model_card.json": json.dumps(card, indent=1, ensure_ascii=False) + "\n",
@@ -141,5 +146,6 @@ def _page(
         networks=networks,
         results=evaluate.format_table(result) if result else "Not measured.",
         limits="\n".join(f"- {limit}" for limit in _LIMITS),
+        licence=_LICENCE,
         flags="\n".join(f"--{name}={value}" for name, value in kept.items() if value is not None),
     )

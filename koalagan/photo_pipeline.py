@@ -19,8 +19,9 @@ tf = lazy.module("tensorflow")
 colorizer = lazy.module("koalagan.colorizer")
 
 # What colouring at full size takes at most: measured, 24 megapixels took 0.6 GB, beside the
-# program's and the model's own.
+# program's and the model's own. Each further variant is held, and again while it is written.
 _BYTES_PER_PIXEL = 40
+_BYTES_PER_PIXEL_OF_A_VARIANT = 2 * 3
 # Pixels of the photographs that are held for one call of the network; a larger one goes alone.
 _BATCH_PIXELS = 2**24
 
@@ -47,6 +48,7 @@ def colour(
     recolor: bool,
     batch_size: int,
     quality: int,
+    variants: int = 1,
 ) -> Iterator[Photograph]:
     """Colours photographs and writes their results; each photograph as that is done.
 
@@ -56,12 +58,13 @@ def colour(
         recolor: colour photographs that have colour, instead of copying them.
         batch_size: photographs that the model gets at once.
         quality: of JPEG and WebP.
+        variants: how many `colour` gives of each.
 
     Raises:
         UserError: a result cannot be written.
     """
     opened = _opened_ahead(_groups(jobs, batch_size), recolor)
-    return _written_behind((_colour(group, colour) for group in opened), quality)
+    return _written_behind((_colour(group, colour, variants) for group in opened), quality)
 
 
 def _groups(
@@ -110,14 +113,14 @@ def _opened_ahead(groups: Iterator, recolor: bool) -> Iterator[list[Photograph]]
             yield opened
 
 
-def _colour(group: list[Photograph], colour: Colour) -> list[Photograph]:
+def _colour(group: list[Photograph], colour: Colour, variants: int) -> list[Photograph]:
     """Gives those of a group that can be coloured their results, and the others their error."""
     grey = [one for one in group if one.rgb is not None]
-    # Asked for more than there is, Linux kills the process.
-    available = _memory_available()
     for one in grey:
-        if one.rgb.shape[0] * one.rgb.shape[1] * _BYTES_PER_PIXEL > available:
-            one.error = _too_large(one)
+        try:
+            check_memory(one.rgb, one.job.photograph, variants)
+        except pictures.BadPicture as error:
+            one.error = error
     grey = [one for one in grey if not one.error]
     try:
         for one, results in zip(
@@ -127,17 +130,32 @@ def _colour(group: list[Photograph], colour: Colour) -> list[Photograph]:
     except tf.errors.ResourceExhaustedError:
         if len(grey) > 1:
             for one in grey:
-                _colour([one], colour)
+                _colour([one], colour, variants)
         else:
-            grey[0].error = _too_large(grey[0])
+            grey[0].error = _too_large(grey[0].rgb, grey[0].job.photograph)
     return group
 
 
-def _too_large(one: Photograph) -> pictures.BadPicture:
-    height, width = one.rgb.shape[:2]
+def check_memory(rgb: np.ndarray, name: str, variants: int = 1) -> None:
+    """Checks that there is memory to colour a picture; asked for more, Linux kills the process.
+
+    Args:
+        rgb: the picture, uint8 [H,W,3].
+        name: what it is called.
+        variants: how many results are held.
+
+    Raises:
+        BadPicture: there is not.
+    """
+    per_pixel = _BYTES_PER_PIXEL + (variants - 1) * _BYTES_PER_PIXEL_OF_A_VARIANT
+    if rgb.shape[0] * rgb.shape[1] * per_pixel > _memory_available():
+        raise _too_large(rgb, name)
+
+
+def _too_large(rgb: np.ndarray, name: str) -> pictures.BadPicture:
+    height, width = rgb.shape[:2]
     return pictures.BadPicture(
-        f"The picture {one.job.photograph} ({width}x{height} pixels) does not fit into memory: "
-        "make it smaller."
+        f"The picture {name} ({width}x{height} pixels) does not fit into memory: make it smaller."
     )
 
 

@@ -55,32 +55,53 @@ class Job:
         return [path for path in dict.fromkeys((*self.targets, *copies)) if os.path.exists(path)]
 
     def done(self, recolor: bool) -> bool:
-        """Whether nothing is left to do for it."""
-        there = self.existing(recolor)
-        return all(target in there for target in self.targets) or self.copy in there
+        """Whether nothing is left to do for it.
+
+        A copy has the name of a result of the photograph's own format: only what is in them tells.
+        """
+
+        def is_copy(path: str) -> bool:
+            return filecmp.cmp(self.photograph, path, shallow=False)
+
+        there = [target for target in self.targets if os.path.exists(target)]
+        if not recolor and self.copy and os.path.exists(self.copy) and is_copy(self.copy):
+            return True
+        return len(there) == len(self.targets) and not (recolor and any(map(is_copy, there)))
 
 
-def expand(given: Iterable[str], output: str) -> Iterator[str]:
-    """Files and folders for what a command line names.
+def expand(given: Iterable[str], output: str) -> Iterator[tuple[str, str]]:
+    """Files and folders for what a command line names, each with the name that its result gets.
 
     `-` is a list on stdin, one a line, and a pattern (`**` goes into folders) stands for what it
-    matches; neither brings what lies in the folder `output`, the results of an earlier call.
+    matches, with the tree below its fixed part; neither brings what lies in the folder `output`,
+    the results of an earlier call, unless all of it does.
 
     Raises:
         UserError: a pattern matches nothing.
     """
+
+    def outside(paths: list[str]) -> list[str]:
+        return [path for path in paths if not _inside(path, output)] or paths
+
     for argument in given:
         if argument == "-":
             # Names of files need not be text.
-            lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
-            yield from (line for line in lines if line and not _inside(line, output))
+            lines = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]
+            for path in outside([line for line in lines if line]):
+                yield path, os.path.basename(path)
         elif glob.has_magic(argument) and not os.path.lexists(argument):
-            matches = sorted(glob.glob(os.path.expanduser(argument), recursive=True))
+            pattern = os.path.expanduser(argument)
+            matches = sorted(glob.glob(pattern, recursive=True))
             if not matches:
                 raise UserError(f"Nothing is called {argument}.")
-            yield from (match for match in matches if not _inside(match, output))
+            fixed = itertools.takewhile(
+                lambda part: not glob.has_magic(part), pattern.split(os.sep)
+            )
+            root = os.sep.join(fixed) or (os.sep if os.path.isabs(pattern) else os.curdir)
+            for path in outside(matches):
+                yield path, os.path.relpath(path, root)
         else:
-            yield argument
+            yield argument, os.path.basename(argument)
 
 
 def _inside(path: str, folder: str) -> bool:
@@ -155,7 +176,7 @@ def _find(given: Iterable[str], output_dir: str) -> dict[str, tuple[str, str]]:
     """Absolute path -> (path as given, name below its folder)."""
     output = os.path.realpath(output_dir)
     found, named = {}, []
-    for path in expand(given, output):
+    for path, own_name in expand(given, output):
         named.append(path)
         if os.path.isdir(path):
             if os.path.realpath(path) == output:
@@ -164,10 +185,11 @@ def _find(given: Iterable[str], output_dir: str) -> dict[str, tuple[str, str]]:
                 )
             for name in sources.list_pictures(path):
                 picture = os.path.join(path, name)
-                if not _inside(picture, output):
+                results = _inside(output, os.path.realpath(path)) and _inside(picture, output)
+                if not results:
                     found.setdefault(os.path.abspath(picture), (picture, name))
         elif os.path.exists(path):
-            found.setdefault(os.path.abspath(path), (path, os.path.basename(path)))
+            found.setdefault(os.path.abspath(path), (path, own_name))
         else:
             raise UserError(f"There is no photograph or folder {path}.")
     if not named:

@@ -81,7 +81,11 @@ def predictor(path: str) -> Callable[[tf.Tensor], tf.Tensor]:
 
     def predict(L: tf.Tensor) -> tf.Tensor:
         try:
-            return signature(L=L)
+            ab = signature(L=L)
+            # What halves and doubles sides gives others back where they do not divide.
+            if ab.shape[1:3] != L.shape[1:3]:
+                raise ValueError(f"it gives {ab.shape[1]}x{ab.shape[2]} back")
+            return ab
         except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
             height, width = L.shape[1:3]
             own = facts(path).get("image_size")

@@ -394,7 +394,7 @@ def test_patterns_and_lists(model, tmp_path, monkeypatch):
     assert run(model, tmp_path / "1", tmp_path / "photos" / "a*.png") == {}
     assert tree(tmp_path / "1") == ["a1.png", "a2.png"]
     assert run(model, tmp_path / "2", tmp_path / "photos" / "**" / "a*.png") == {}
-    assert tree(tmp_path / "2") == ["a1.png", "a2.png", "a3.png"]
+    assert tree(tmp_path / "2") == ["a1.png", "a2.png", "deep/er/a3.png"]
     listed = f"{tmp_path}/photos/b1.png\n\n".encode() + os.fsencode(tmp_path) + b"/\xff.png\n"
     photograph(tmp_path / os.fsdecode(b"\xff.png"))
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed)))
@@ -405,9 +405,30 @@ def test_patterns_and_lists(model, tmp_path, monkeypatch):
     inside = tmp_path / "photos" / "coloured"
     for _ in range(2):
         assert run(model, inside, tmp_path / "photos" / "**" / "a*.png") == {}
-        assert tree(inside) == ["a1.png", "a2.png", "a3.png"]
+        assert tree(inside) == ["a1.png", "a2.png", "deep/er/a3.png"]
     with pytest.raises(UserError, match=r"Nothing is called .*z\*.png"):
         run(model, tmp_path / "4", tmp_path / "z*.png")
+
+
+def test_results_may_go_above_the_photographs(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photograph(tmp_path / "scans" / "a.jpg")
+    assert run(model, ".", "scans") == {}
+    assert (tmp_path / "a.png").exists()
+    (tmp_path / "a.png").unlink()
+    assert run(model, ".", "scans/*.jpg") == {}
+    assert (tmp_path / "a.png").exists()
+    (tmp_path / "a.png").unlink()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"scans/a.jpg\n")))
+    assert run(model, ".", "-") == {}
+    assert tree(tmp_path) == ["a.png", "scans/a.jpg"]
+
+
+def test_a_result_of_another_format_is_no_copy(model, tmp_path):
+    photograph(tmp_path / "a.jpg")
+    assert run(model, tmp_path / "out", tmp_path / "a.jpg", format="jpeg") == {}
+    assert run(model, tmp_path / "out", tmp_path / "a.jpg", skip_existing=True) == {}
+    assert tree(tmp_path / "out") == ["a.jpg", "a.png"]
 
 
 def test_a_photograph_that_lies_where_a_copy_would_go_is_not_replaced(model, tmp_path):
@@ -435,6 +456,20 @@ def test_coloured_photographs_that_were_copied_can_be_coloured_later(model, tmp_
     again = {"recolor": True, "skip_existing": True, "overwrite": False}
     assert run(model, tmp_path / "out", tmp_path / "a.jpg", **again) == {}
     assert tree(tmp_path / "out") == ["a.jpg", "a.png"]
+
+
+def test_a_copy_under_the_results_own_name_can_be_coloured_later(model, tmp_path):
+    Image.fromarray(skimage.data.astronaut()[:200, :200]).save(tmp_path / "a.png")
+    assert run(model, tmp_path / "out", tmp_path / "a.png") == {}
+    copied = (tmp_path / "out" / "a.png").read_bytes()
+    assert copied == (tmp_path / "a.png").read_bytes()
+    again = {"recolor": True, "skip_existing": True}
+    assert run(model, tmp_path / "out", tmp_path / "a.png", **again) == {}
+    coloured = (tmp_path / "out" / "a.png").read_bytes()
+    assert coloured != copied
+    (tmp_path / "out" / "a.png").write_bytes(coloured + b" ")  # seen if it is written again
+    assert run(model, tmp_path / "out", tmp_path / "a.png", **again) == {}
+    assert (tmp_path / "out" / "a.png").read_bytes() == coloured + b" "
 
 
 def test_scans_stay_readable_as_tiff(model, tmp_path):

@@ -76,6 +76,9 @@ def test_what_it_may_not_be(model, tmp_path):
     ):
         with pytest.raises(UserError, match=r"a picture is uint8 .* and not"):
             model.colorize(wrong)
+    # A side that does not come out as it went in.
+    with pytest.raises(UserError, match="does not take pictures of 9x9"):
+        model.colorize(photograph(), render_size=9)
     with pytest.raises(koalagan.UserError, match="absent.jpg cannot be read"):
         model.colorize(tmp_path / "absent.jpg")
     with pytest.raises(UserError, match="no SavedModel in"):

@@ -25,7 +25,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 import koalagan
-from koalagan import demo, export
+from koalagan import demo, export, photo_pipeline
+from koalagan.errors import UserError
 
 # Where the screenshot is kept, for people to look at.
 ARTEFACTS = os.environ.get("KOALAGAN_TEST_ARTEFACTS")
@@ -237,6 +238,13 @@ def test_mistakes_are_told_in_one_sentence(model, tmp_path):
         ended = command(f"--saved_model={model}", f"--port={port}", cwd=tmp_path)
     assert ended.returncode == 1 and "Traceback" not in ended.stderr
     assert f"127.0.0.1:{port} cannot be listened on: name another --port" in ended.stderr
+
+
+def test_a_photograph_too_large_for_the_memory_is_refused(model, tmp_path, monkeypatch):
+    Image.fromarray(skimage.data.camera()).save(tmp_path / "a.png")
+    monkeypatch.setattr(photo_pipeline, "_memory_available", lambda: 10**6)
+    with pytest.raises(UserError, match="a.png .512x512 pixels. does not fit into memory"):
+        demo.colour_file(str(tmp_path / "a.png"), koalagan.load(model), str(tmp_path))
 
 
 def test_a_coloured_photograph_is_said_to_be_one(model, tmp_path):

@@ -38,6 +38,12 @@ def test_success_and_statuses():
     assert command("a", "b").returncode == 2
 
 
+@pytest.mark.parametrize("flag", ["--help", "-helpfull"])
+def test_help_is_no_mistake(flag):
+    result = command(flag)
+    assert result.returncode == 0 and "Of things." in result.stdout
+
+
 def test_a_users_mistake_is_one_sentence():
     result = command("mistake")
     assert result.returncode == 1

@@ -63,6 +63,16 @@ def test_xmp_stands_beside_exif_in_a_tiff():
         assert image.info["dpi"] == (300, 300)
 
 
+def test_exif_that_speaks_of_the_file_is_dropped():
+    exif = Image.Exif()
+    camera = exif.get_ifd(0x8769)
+    camera.update({0x9003: "1936:06:01 12:00:00", 0xA001: 65535, 0xA002: 640, 0xA003: 480})
+    camera[0x927C] = b"maker's note"
+    kept = Image.Exif()
+    kept.load(metadata.read(jpeg(exif=exif.tobytes())).exif)
+    assert dict(kept.get_ifd(0x8769)) == {0x9003: "1936:06:01 12:00:00"}
+
+
 def test_iptc_goes_from_jpeg_to_jpeg():
     written = photograph("jpeg", ".jpeg", iptc=IPTC)
     read = metadata.read(written)

@@ -49,7 +49,10 @@ def test_what_a_job_is_done_by(tmp_path):
     (tmp_path / "out" / "a-2.png").touch()
     assert job.done(False) and job.done(True)
     (tmp_path / "out" / "a-2.png").unlink()
-    (tmp_path / "out" / "a.jpg").touch()
+    (tmp_path / "out" / "a.jpg").write_text("another picture")
+    assert not job.done(False)
+    photographs.copy(str(tmp_path / "photos" / "a.jpg"), str(tmp_path / "out" / "b.jpg"))
+    (tmp_path / "out" / "b.jpg").rename(tmp_path / "out" / "a.jpg")
     assert job.done(False) and not job.done(True)
     assert job.existing(False) == [job.targets[0], job.copy]
 

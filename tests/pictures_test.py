@@ -56,6 +56,33 @@ def test_decode_turns_pictures_upright(orientation, stored):
     np.testing.assert_array_equal(pictures.decode(encoded, "x"), upright)
 
 
+def tiff(values, *, bits, white_is_zero=False):
+    """A TIFF of one row of grey values, which Pillow reads and does not write."""
+    if bits == 16:
+        data = np.asarray(values, "<u2").tobytes()
+    else:
+        packed = "".join(f"{value:012b}" for value in values)
+        data = int(packed.ljust(-(-len(packed) // 8) * 8, "0"), 2).to_bytes(
+            -(-len(packed) // 8), "big"
+        )
+    tags = {256: len(values), 257: 1, 258: bits, 259: 1, 262: 0 if white_is_zero else 1}
+    tags |= {273: 8, 277: 1, 278: 1, 279: len(data)}
+    header = b"II*\0" + struct.pack("<I", 8 + len(data) + len(data) % 2)
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    body = data + b"\0" * (len(data) % 2)
+    return header + body + struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
+
+
+def test_decode_deep_tiffs_as_they_are_meant():
+    deep = [0, 1000, 30000, 65535]
+    as_8_bits = np.round(np.array(deep) / 257)
+    for white_is_zero, expected in ((False, as_8_bits), (True, 255 - as_8_bits)):
+        decoded = pictures.decode(tiff(deep, bits=16, white_is_zero=white_is_zero), "a")
+        np.testing.assert_array_equal(decoded[0, :, 0], expected)
+    twelve = pictures.decode(tiff([0, 1024, 2048, 4095], bits=12), "a")
+    np.testing.assert_allclose(twelve[0, :, 0], [0, 63.8, 127.5, 255], atol=0.6)
+
+
 def test_decode_greyscale_of_8_and_16_bits():
     grey = picture(channels=0)
     expected = np.repeat(grey[..., None], 3, axis=-1)

@@ -2,6 +2,7 @@
 """Films that the tests make: coloured, with their sound, size and times; killed and continued."""
 
 import struct
+import types
 from fractions import Fraction
 
 import av
@@ -88,6 +89,13 @@ def test_a_film_keeps_its_sound_size_and_times(model, tmp_path, name):
         assert np.abs(got[..., 1:] - expected[..., 1:]).mean() < 4
         assert np.abs(got[..., 1:]).mean() > 5
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_dts_sound_is_known_by_the_name_of_its_decoder(tmp_path):
+    codec = types.SimpleNamespace(codec=av.Codec("dca", "r"))  # nothing here encodes it
+    stream = types.SimpleNamespace(codec_context=codec)
+    source = types.SimpleNamespace(name="a.mkv", streams=types.SimpleNamespace(audio=[stream]))
+    film_files.check_sound(source, str(tmp_path / "b.mkv"))
 
 
 @pytest.mark.parametrize("height, width", [(47, 64), (48, 63)])

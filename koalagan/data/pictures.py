@@ -14,6 +14,8 @@ import os
 import stat
 import threading
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
@@ -25,6 +27,8 @@ tf = lazy.module("tensorflow")
 
 # Pillow would otherwise try every format it knows, PostScript through Ghostscript among them.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
+
+_BITS_PER_SAMPLE, _PHOTOMETRIC_INTERPRETATION = 258, 262  # of TIFF
 
 
 class BadPicture(UserError):
@@ -72,7 +76,7 @@ def decode(encoded: bytes, name: str) -> np.ndarray:
     try:
         with _quiet_pillow, Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
             image.load()
-            return to_rgb(_upright(image))
+            return to_rgb(_as_meant(_upright(image), getattr(image, "tag_v2", {})))
     except Image.DecompressionBombError:
         raise BadPicture(
             f"The picture {name} has more than {2 * Image.MAX_IMAGE_PIXELS // 10**6} million "
@@ -122,6 +126,18 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
+def _as_meant(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
+    """A TIFF whose grey values of 12 or 16 bits Pillow gives as they are stored."""
+    if not image.mode.startswith("I;16"):
+        return image
+    grey = np.asarray(image).astype(np.uint16)
+    if tags.get(_BITS_PER_SAMPLE) == (12,):
+        grey = (grey.astype(np.uint32) * 65535 // 4095).astype(np.uint16)
+    if tags.get(_PHOTOMETRIC_INTERPRETATION) == 0:  # white is zero
+        grey = 65535 - grey
+    return Image.fromarray(grey)
+
+
 def to_rgb(image: Image.Image) -> np.ndarray:
     """A Pillow image as `decode` gives it.
 
@@ -129,11 +145,12 @@ def to_rgb(image: Image.Image) -> np.ndarray:
         ValueError: its values have no known range.
     """
     if image.mode.startswith("I"):  # 16-bit greyscale; `convert` would clip it to 255.
-        grey = np.asarray(image).astype(np.int64)
+        grey = np.asarray(image).astype(np.int32)
         if grey.min() < 0 or grey.max() > 65535:
             raise ValueError("its grey values have more than 16 bits")
-        grey = ((grey + 128) // 257).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=-1)
+        grey += 128  # in place: scans are large
+        grey //= 257
+        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=-1)
     if image.mode == "F":
         raise ValueError("its grey values are floating-point numbers of an unknown range")
     if image.has_transparency_data:
