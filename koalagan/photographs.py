@@ -99,7 +99,10 @@ def expand(given: Iterable[str], output: str) -> Iterator[tuple[str, str]]:
             )
             root = os.sep.join(fixed) or (os.sep if os.path.isabs(pattern) else os.curdir)
             for path in outside(matches):
-                yield path, os.path.relpath(path, root)
+                name = os.path.relpath(path, root)
+                # A result never leaves the output's folder.
+                above = name.split(os.sep)[0] == os.pardir
+                yield path, os.path.basename(path) if above else name
         else:
             yield argument, os.path.basename(argument)
 

@@ -401,6 +401,8 @@ def test_patterns_and_lists(model, tmp_path, monkeypatch):
     sheet = str(tmp_path / "sheet.html")
     assert run(model, tmp_path / "3", "-", contact_sheet=sheet) == {}
     assert tree(tmp_path / "3") == ["b1.png", os.fsdecode(b"\xff.png")]
+    assert run(model, tmp_path / "up", tmp_path / "photos" / "*" / ".." / ".." / "*.png") == {}
+    assert tree(tmp_path / "up") == [os.fsdecode(b"\xff.png")]
     # Results of an earlier call are no photographs.
     inside = tmp_path / "photos" / "coloured"
     for _ in range(2):
