@@ -127,7 +127,8 @@ class Chain:
         def finish(encoded_and_prediction):
             encoded, L, ab = encoded_and_prediction
             joined = joining.join(_decode(encoded)[None], L[None], ab[None])
-            return tf.io.encode_png(joined[0])
+            # The default takes 3.5 times as long, and a photograph is 6 % smaller for it.
+            return tf.io.encode_png(joined[0], compression=1)
 
         colorized = tf.map_fn(
             finish,
