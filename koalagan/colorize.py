@@ -190,9 +190,8 @@ def colorize_files(
         ]
         return [list(results) for results in zip(*passes, strict=True)]
 
-    sheet = sheets.ContactSheet("Before and after")
     left_out, copied = {}, []
-    try:
+    with sheets.ContactSheet("Before and after", contact_sheet) as sheet:
         with progress.bar("colorize", len(jobs)) as bar:
             for one in photo_pipeline.colour(
                 jobs,
@@ -214,9 +213,6 @@ def colorize_files(
                         name = one.job.name if variants == 1 else f"{one.job.name} ({number})"
                         sheet.add(name, one.rgb, result)
                 bar.update()
-    finally:
-        if contact_sheet and len(sheet):
-            sheet.save(contact_sheet)
     for job in films:
         try:
             video.colorize(

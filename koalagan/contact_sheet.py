@@ -54,16 +54,32 @@ _FIGURE = """<figure>
 
 
 class ContactSheet:
-    """Collects pairs, on disk; nothing of the full size is kept."""
+    """Collects pairs, on disk, and writes the page when its context ends, by an error too.
 
-    def __init__(self, title: str):
+    Nothing of the full size is kept.
+
+    Args:
+        title: of the page.
+        path: of the page, which is not written without a pair; None where nobody wants one.
+
+    Raises:
+        UserError: as its context ends, if the page cannot be written.
+    """
+
+    def __init__(self, title: str, path: str | None):
         self._title = html.escape(title)
-        # Names of files need not be text.
-        self._figures = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._path = path
         self._count = 0
 
-    def __len__(self) -> int:
-        return self._count
+    def __enter__(self) -> ContactSheet:
+        # Names of files need not be text.
+        self._figures = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        return self
+
+    def __exit__(self, *_) -> None:
+        with self._figures:
+            if self._path and self._count:
+                self._save(self._path)
 
     def add(self, name: str, before: np.ndarray, after: np.ndarray) -> None:
         """Adds a pair of pictures, uint8 [H,W,3] of one size."""
@@ -72,12 +88,7 @@ class ContactSheet:
         )
         self._count += 1
 
-    def save(self, path: str) -> None:
-        """Writes the page.
-
-        Raises:
-            UserError: it cannot be written.
-        """
+    def _save(self, path: str) -> None:
         try:
             Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
             files.publish(path, self._write)

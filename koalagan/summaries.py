@@ -19,6 +19,7 @@ from koalagan.errors import UserError, one_line
 
 _GUTTER = 4
 _TELLING = ("generator", "dataset", "pretrain_epochs", "epochs", "batch_size")
+_SAMPLED = 64  # pixels of a picture's side that histograms are of
 _JUDGED = 192  # pixels that a picture's side has at least where people are to judge it
 
 
@@ -103,6 +104,9 @@ class TensorBoardLog(keras.callbacks.Callback):
         super().__init__()
         self._folder = folder
         self._batch = grid_batch
+        L, ab = grid_batch["L"], grid_batch["ab"]
+        self._grey = _shown(lab.lab_to_rgb(L, tf.zeros_like(ab)))
+        self._true = _shown(lab.lab_to_rgb(L, ab))
         self._progress = progress
         with _writing(folder):
             # Of the checkpoint's own step too, if it was written after the checkpoint.
@@ -175,9 +179,9 @@ class TensorBoardLog(keras.callbacks.Callback):
         L, ab = self._batch["L"], self._batch["ab"]
         predicted = self.model(self._batch, training=False)
         columns = {
-            "grey": _shown(lab.lab_to_rgb(L, tf.zeros_like(ab))),
+            "grey": self._grey,
             "predicted": _shown(lab.lab_to_rgb(L, predicted)),
-            "true": _shown(lab.lab_to_rgb(L, ab)),
+            "true": self._true,
         }
         # Two beside each other fill TensorBoard's cards, which are wider than they are high.
         half = -(-len(L) // 2)
@@ -199,7 +203,7 @@ class TensorBoardLog(keras.callbacks.Callback):
                     tf.summary.scalar(name.removeprefix("val_"), value, step)
             tf.summary.image("grey | predicted | true", grid[None], step)
             for whose, colours in (("predicted", predicted), ("true", ab)):
-                _, a, b = tf.unstack(lab.lab_units(L, colours), axis=-1)
+                _, a, b = tf.unstack(_thinned(lab.lab_units(L, colours)), axis=-1)
                 tf.summary.histogram(f"a*/{whose}", a, step)
                 tf.summary.histogram(f"b*/{whose}", b, step)
         self._progress.pop("logged", None)
@@ -210,6 +214,12 @@ def _shown(pictures: tf.Tensor) -> np.ndarray:
     """Pictures large enough to judge: small ones are shown in larger pixels."""
     factor = max(1, _JUDGED // pictures.shape[1])
     return pictures.numpy().repeat(factor, axis=1).repeat(factor, axis=2)
+
+
+def _thinned(pictures: tf.Tensor) -> tf.Tensor:
+    """Fewer pixels, as many as a histogram needs: TensorBoard's makes 30 numbers of each."""
+    every = max(1, pictures.shape[1] // _SAMPLED)
+    return pictures[:, ::every, ::every]
 
 
 def _filled(pictures: np.ndarray, count: int) -> np.ndarray:

@@ -73,7 +73,15 @@ def test_a_workdir_that_cannot_be_written(tmp_path):
     assert list((tmp_path / "new" / "run").iterdir()) == []
 
 
+def test_an_empty_folder_goes_when_nothing_has_begun_in_it(tmp_path):
+    workdir.make(str(tmp_path / "run"))
+    with workdir.alone(str(tmp_path / "run")):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
 def test_one_process_at_a_time(tmp_path):
+    (tmp_path / "flags.txt").touch()
     with workdir.alone(str(tmp_path)):
         with pytest.raises(UserError, match="another process is training"):
             with workdir.alone(str(tmp_path)):
