@@ -1,7 +1,6 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """What `benchmark.py` writes: the machine, the settings, and the results as they come."""
 
-import functools
 import itertools
 import json
 import os
@@ -57,7 +56,7 @@ def write(report: Mapping[str, Any], output: Path) -> None:
     """
     text = json.dumps(report, indent=1) + "\n"
     try:
-        files.publish(output, functools.partial(Path.write_text, data=text))
+        files.publish_text(output, text)
     except OSError as error:
         raise UserError(f"{output} cannot be written ({error.strerror}).") from error
 

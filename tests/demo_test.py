@@ -2,17 +2,13 @@
 """The page in a real browser: upload, compare, reject, download, and nobody else is called."""
 
 import base64
-import contextlib
 import io
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import keras
@@ -20,9 +16,8 @@ import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
-from selenium import webdriver
+from screenshots import open_browser, served, shown, upload, wait
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 import koalagan
 from koalagan import demo, export, photo_pipeline
@@ -65,63 +60,19 @@ def photograph(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(model, other_model):
     """The page as the command serves it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "koalagan.demo", f"--port={port}", "--max_upload_mb=1"]
     models = [f"--saved_model={path}" for path in (model, other_model)]
-    server = subprocess.Popen([*command, *models], stderr=subprocess.STDOUT)
-    address = f"http://127.0.0.1:{port}/"
-    try:
-        for _ in range(240):
-            assert server.poll() is None
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(address, timeout=10).read()
-                break
-            time.sleep(0.5)
+    with served("koalagan.demo", "--max_upload_mb=1", *models) as address:
         yield address
-    finally:
-        server.terminate()
-        server.wait(60)
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        pytest.skip("there is no chromium with its chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for argument in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--window-size=1100,1000",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    service = webdriver.ChromeService(shutil.which("chromedriver"))
-    browser = webdriver.Chrome(options=options, service=service)
+    try:
+        browser = open_browser(str(tmp_path_factory.mktemp("profile")), (1100, 1000))
+    except UserError as error:
+        pytest.skip(str(error))
     yield browser
     browser.quit()
-
-
-def wait(browser, condition):
-    return WebDriverWait(browser, 120).until(condition)
-
-
-def upload(browser, address, path):
-    browser.get(address)
-    field = wait(
-        browser, lambda b: b.find_elements(By.CSS_SELECTOR, "#photograph input[type=file]")
-    )
-    field[0].send_keys(path)
 
 
 def picture(browser, element):
@@ -135,13 +86,6 @@ def picture(browser, element):
     """
     data = browser.execute_async_script(script, element).split(",", 1)[1]
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
-
-
-def shown(browser):
-    """The two pictures of the slider, once both are loaded."""
-    images = browser.find_elements(By.CSS_SELECTOR, "#before_after img")
-    loaded = [i for i in images if i.get_property("complete") and i.get_property("naturalWidth")]
-    return loaded if len(loaded) >= 2 else False
 
 
 def shows(browser, *expected):
