@@ -43,6 +43,11 @@ def load(path: str, signature: str, output: str) -> Callable[..., tf.Tensor]:
         UserError: there is no such SavedModel, it cannot be read, or koalagan did not export it.
     """
     if not tf.saved_model.contains_saved_model(path):
+        if (Path(path) / "checkpoints").is_dir():
+            raise UserError(
+                f"the run in {path} has no export yet: make one of it as it stands, with "
+                f"`python -m koalagan.export --workdir={path} --output_dir=DIR`, and name that."
+            )
         raise UserError(
             f"there is no SavedModel in {path}: name the folder that holds saved_model.pb, such as "
             "the `export` folder of a run."

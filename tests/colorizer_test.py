@@ -83,6 +83,9 @@ def test_what_it_may_not_be(model, tmp_path):
         model.colorize(tmp_path / "absent.jpg")
     with pytest.raises(UserError, match="no SavedModel in"):
         koalagan.load(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="no export yet: .*koalagan.export --workdir"):
+        koalagan.load(tmp_path)
 
 
 def test_render_size_changes_what_the_network_sees(model):
