@@ -182,10 +182,13 @@ def frozen_rate(settings: Settings, prepared: store.Store, name: str) -> float:
 def export_untrained(settings: Settings) -> None:
     """Writes an export into the settings' folder whose networks have never learned anything.
 
-    The speed of a model does not depend on its weights.
+    Its colours are pale, as a trained model's are, nearly all of them within sRGB: vivid ones take
+    longer to be brought there. Else the speed of a model does not depend on its weights.
     """
     run = training_run(settings)
     generator = run_flags.build_generator(run, (None, None))
+    last = [layer for layer in generator.layers if hasattr(layer, "kernel")][-1]
+    last.kernel.assign(0.1 * last.kernel)
     export.export_generator(generator, run, f"{settings['folder']}/export")
 
 
