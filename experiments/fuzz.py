@@ -37,7 +37,7 @@ def originals() -> list[bytes]:
     exif[0x0112] = 6
     kinds = [(scene, kind, {}) for kind in _FORMATS]
     kinds += [
-        (scene, "JPEG", {"progressive": True, "exif": exif}),
+        (scene, "JPEG", {"progressive": True, "exif": exif, "xmp": b"<x tiff:Orientation='6'/>"}),
         (scene.convert("L"), "JPEG", {}),
         (scene.convert("CMYK"), "JPEG", {}),
         (scene.convert("L"), "PNG", {}),
