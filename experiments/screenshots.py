@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ from koalagan import errors
 from koalagan.errors import UserError
 
 SECONDS = 120  # that a page may take
+_TAGS = "^(grey|loss_D$|loss_G$|psnr$|ssim$|colorfulness)"  # that TensorBoard shows
 
 
 def open_browser(profile: str, size: tuple[int, int]) -> webdriver.Chrome:
@@ -128,8 +130,10 @@ def _browser(size: tuple[int, int]) -> Iterator[webdriver.Chrome]:
 def _tensorboard(folder: Path, workdir: str) -> None:
     module = ("tensorboard.main", f"--logdir={workdir}/tensorboard", "--host=127.0.0.1")
     with served(*module) as address, _browser((1600, 1250)) as browser:
-        browser.get(f"{address}#timeseries")
-        wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, "card-view img"))
+        browser.get(f"{address}?smoothing=0&tagFilter={urllib.parse.quote(_TAGS)}#timeseries")
+        wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, "image-card img"))
+        # The pane of settings takes a fifth of the window.
+        browser.find_element(By.CSS_SELECTOR, "button[aria-label='Close side pane']").click()
         time.sleep(5)  # charts are drawn as they come into sight, and do not say when they are
         browser.save_screenshot(str(folder / "tensorboard.png"))
 

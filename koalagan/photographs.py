@@ -238,6 +238,9 @@ def write(
     options = kept.options(ending) if kept else {}
     if ending in (".jpg", ".jpeg", ".webp"):
         options["quality"] = quality
+    elif ending == ".png":
+        # Six, the default, takes twice as long, and photographs are less than 1 % smaller for it.
+        options["compress_level"] = 4
     try:
         _publish(target, lambda path: Image.fromarray(rgb).save(path, **options))
     except UserError:
