@@ -103,16 +103,23 @@ def test_the_first_signal_saves_after_the_step_and_the_second_stops_at_once(run,
     assert again == [former] and signal.getsignal(number) is former
 
 
+def restored(folder):
+    """A run as the same command finds it: its model, what its callbacks know, its Saver."""
+    model = tiny.gan(seed=1)
+    run_checkpoint = checkpoint.RunCheckpoint(model, str(folder))
+    assert run_checkpoint.restore()
+    model.compile(adversarial=False)
+    return model, run_checkpoint.progress, saving.Saver(run_checkpoint, 3)
+
+
 @pytest.mark.parametrize("moment", ["train", "test"])
 def test_a_signal_before_an_epoch_is_validated_does_not_wait_for_it(run, tmp_path, moment):
     with pytest.raises(saving.Stopped):
         run(callbacks=[At(moment, 3, ask())])
     assert saved(tmp_path) == {"step-3-unvalidated"}
-    restored = checkpoint.RunCheckpoint(tiny.gan(), str(tmp_path))
-    restored.restore()
-    sums = restored.progress["losses"]
-    assert sums["loss_G"][1] == 3  # of training, which validation has not touched
-    assert restored.progress.get("validated", 0) == 0
+    _, progress, _ = restored(tmp_path)
+    assert progress["losses"]["loss_G"][1] == 3  # of training, which validation has not touched
+    assert progress.get("validated", 0) == 0
 
 
 def test_a_signal_at_an_epochs_end(run, tmp_path):
@@ -125,12 +132,8 @@ def test_a_continued_epoch_goes_on_with_its_sums(run, tmp_path):
     sums = {}
     with pytest.raises(saving.Stopped):
         run(callbacks=[At("train", 2, ask())])
-    model = tiny.gan(seed=1)
-    run_checkpoint = checkpoint.RunCheckpoint(model, str(tmp_path))
-    run_checkpoint.restore()
-    before = run_checkpoint.progress["losses"]
-    saver = saving.Saver(run_checkpoint, 3)
-    model.compile(adversarial=False)
+    model, progress, saver = restored(tmp_path)
+    before = progress["losses"]
     look = At("train", 3, lambda: sums.update(model.sums()))
     data = tf.data.Dataset.from_tensors(tiny.batch())
     model.fit(data, verbose=0, shuffle=False, callbacks=[look, saver])
@@ -177,20 +180,14 @@ def test_a_phase_begins_with_new_patience(run):
 def test_a_validation_that_is_stopped_twice_keeps_the_epochs_sums(run, tmp_path):
     with pytest.raises(saving.Stopped):
         run(callbacks=[At("test", 3, ask())])
-    model = tiny.gan(seed=1)
-    run_checkpoint = checkpoint.RunCheckpoint(model, str(tmp_path))
-    run_checkpoint.restore()
-    sums = run_checkpoint.progress["losses"]
-    saver = saving.Saver(run_checkpoint, 3)
-    model.compile(adversarial=False)
+    model, progress, saver = restored(tmp_path)
+    sums = progress["losses"]
     data = tf.data.Dataset.from_tensors(tiny.batch())
     with saver, pytest.raises(saving.Stopped):
         everyone = keras.callbacks.CallbackList([At("test", 3, ask()), saver], model=model)
         everyone.on_epoch_begin(0)
         model.evaluate(data, verbose=0, callbacks=everyone)
-    again = checkpoint.RunCheckpoint(tiny.gan(seed=2), str(tmp_path))
-    again.restore()
-    assert again.progress["losses"] == sums and sums["loss_G"][1] == 3
+    assert restored(tmp_path)[1]["losses"] == sums and sums["loss_G"][1] == 3
 
 
 def test_losses_that_are_no_numbers_end_training_within_check_every_steps(run, tmp_path):
