@@ -25,6 +25,7 @@ from typing import Any
 
 from absl import flags
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -71,7 +72,9 @@ def open_browser(profile: str, size: tuple[int, int]) -> webdriver.Chrome:
 
 def wait(browser: webdriver.Chrome, condition: Callable[[webdriver.Chrome], Any]) -> Any:
     """What the condition gives as soon as it is true."""
-    return WebDriverWait(browser, SECONDS).until(condition)
+    # What is being drawn anew is looked for again.
+    ignored = [StaleElementReferenceException]
+    return WebDriverWait(browser, SECONDS, ignored_exceptions=ignored).until(condition)
 
 
 @contextlib.contextmanager

@@ -126,7 +126,13 @@ def test_another_model_colours_the_photograph_that_is_there(
     grey = skimage.data.camera()[:400]
     assert shows(browser, koalagan.load(model).colorize(grey))
     browser.find_element(By.CSS_SELECTOR, "#model input").click()
-    first, second = wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, "[role=option]"))
+
+    def choices(browser):
+        """The models, once the list has opened; until then they have no text."""
+        found = browser.find_elements(By.CSS_SELECTOR, "[role=option]")
+        return len(found) == 2 and all(choice.text for choice in found) and found
+
+    first, second = wait(browser, choices)
     assert (first.text.split()[-1], second.text) == ("warm", "cold")
     second.click()
     expected = koalagan.load(other_model).colorize(grey)
