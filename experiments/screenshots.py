@@ -32,7 +32,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from koalagan import errors
 from koalagan.errors import UserError
 
-SECONDS = 120  # that a page may take
+_SECONDS = 120  # that a page may take
 _TAGS = "^(grey|loss_D$|loss_G$|psnr$|ssim$|colorfulness)"  # that TensorBoard shows
 
 
@@ -74,7 +74,7 @@ def wait(browser: webdriver.Chrome, condition: Callable[[webdriver.Chrome], Any]
     """What the condition gives as soon as it is true."""
     # What is being drawn anew is looked for again.
     ignored = [StaleElementReferenceException]
-    return WebDriverWait(browser, SECONDS, ignored_exceptions=ignored).until(condition)
+    return WebDriverWait(browser, _SECONDS, ignored_exceptions=ignored).until(condition)
 
 
 @contextlib.contextmanager
@@ -90,7 +90,7 @@ def served(*command: str) -> Iterator[str]:
     server = subprocess.Popen([sys.executable, "-m", *command, f"--port={port}"])
     address = f"http://127.0.0.1:{port}/"
     try:
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + _SECONDS
         while True:
             if server.poll() is not None or time.monotonic() > end:
                 raise UserError(f"{' '.join(command)} does not serve at {address}.")
@@ -101,7 +101,7 @@ def served(*command: str) -> Iterator[str]:
         yield address
     finally:
         server.terminate()
-        server.wait(SECONDS)
+        server.wait(_SECONDS)
 
 
 def upload(browser: webdriver.Chrome, address: str, path: str) -> None:

@@ -4,7 +4,8 @@
 Takes files, folders (with all that lies below them; the tree is kept), patterns and lists on stdin,
 pictures of any size in any format of `koalagan.data.pictures`, turned upright by their EXIF
 orientation and converted to sRGB by their colour profile. Results have the photograph's full size
-and its own lightness, its EXIF and resolution; `koalagan.photographs` says what they are called.
+and its own lightness, and its metadata (`koalagan.metadata`); `koalagan.photographs` says what they
+are called.
 A photograph that has colour already is copied as it is, unless --recolor is given. A film that is
 named itself, not by its folder, is coloured too (`koalagan.video`).
 """

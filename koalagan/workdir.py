@@ -139,7 +139,8 @@ def make(workdir: str) -> None:
         UserError: they cannot.
     """
     _write(workdir, ".writable", "")
-    (Path(workdir) / ".writable").unlink()
+    # Another process that is starting here may have deleted it.
+    (Path(workdir) / ".writable").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,6 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+import concurrent.futures
+
 import pytest
 
 from koalagan import run_flags, workdir
@@ -71,6 +73,12 @@ def test_a_workdir_that_cannot_be_written(tmp_path):
         workdir.make(str(tmp_path / "file" / "run"))
     workdir.make(str(tmp_path / "new" / "run"))
     assert list((tmp_path / "new" / "run").iterdir()) == []
+
+
+def test_two_may_start_in_one_folder_at_once(tmp_path):
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        list(pool.map(workdir.make, [str(tmp_path / "run")] * 200))
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_an_empty_folder_goes_when_nothing_has_begun_in_it(tmp_path):
