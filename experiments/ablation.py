@@ -6,7 +6,7 @@
 
 Each experiment is a flagfile in experiments/ and is trained by `koalagan.train` in
 WORKDIR/NAME; the same command continues what was interrupted and does not train again what is
-finished. Then all are measured on the same pictures by the protocol of `koalagan.metrics`:
+finished. Then all are measured on the same pictures by the protocol of `koalagan.evaluation.metrics`:
 
     WORKDIR/ablation.md    our tables, and the papers' (experiments/published.json) beside them
     WORKDIR/metrics.json   the same numbers, with the data, flags and versions that made them
@@ -32,10 +32,12 @@ from typing import Any
 from ablation_report import epoch_losses, format_report
 from absl import flags
 
-from koalagan import errors, evaluate, files, run_flags, saved_model, train, workdir
+from koalagan import errors, evaluate, files, train
 from koalagan.data import flags as data_flags
 from koalagan.data import sources, store
 from koalagan.errors import UserError
+from koalagan.inference import saved_model
+from koalagan.training import run_flags, run_folder
 
 _FOLDER = "experiments"
 # What all experiments must share to be measured on the same pictures.
@@ -165,9 +167,11 @@ def measure(names: Sequence[str], given: flags.FlagValues) -> dict[str, Any]:
     Raises:
         UserError: the runs were not validated on the same pictures, or they are gone.
     """
-    runs = {name: workdir.read_flags(f"{given.workdir}/{name}") for name in names}
+    runs = {name: run_folder.read_flags(f"{given.workdir}/{name}") for name in names}
     first, *_ = runs.values()
-    pictures = {(workdir.read_data(run.workdir) or {}).get("eval_split") for run in runs.values()}
+    pictures = {
+        (run_folder.read_data(run.workdir) or {}).get("eval_split") for run in runs.values()
+    }
     if len(pictures) > 1:
         raise UserError(
             f"the runs in {given.workdir} were not all validated on the same pictures: train those "
@@ -198,7 +202,7 @@ def _facts(run: flags.FlagValues) -> dict[str, Any]:
     adversarial = [losses for losses in epoch_losses(run.workdir) if "loss_D" in losses]
     generator = run_flags.build_generator(run, (None, None))
     return {
-        "flags": {name: run[name].value for name in workdir.kept_names()},
+        "flags": {name: run[name].value for name in run_folder.kept_names()},
         "parameters": sum(math.prod(weight.shape) for weight in generator.trainable_weights),
         "losses": {"first": adversarial[0], "last": adversarial[-1]} if adversarial else None,
     }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from koalagan import evaluate
-from koalagan.gan import LOSSES
+from koalagan.training.gan import LOSSES
 
 # What tells one experiment from another, for the table of what was trained.
 _SHOWN = ("generator", "pretrain_epochs", "epochs", "batch_size", "discriminator_every")

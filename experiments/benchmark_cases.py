@@ -18,11 +18,13 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from koalagan import export, lab, models, run_flags, train
+from koalagan import export, models, train
+from koalagan.color import lab
 from koalagan.data import features, store
 from koalagan.data import pipeline as input_pipeline
 from koalagan.data.koala_scenes import drawing
 from koalagan.errors import UserError
+from koalagan.training import run_flags
 
 Settings = Mapping[str, Any]
 

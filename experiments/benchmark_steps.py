@@ -19,7 +19,7 @@ import tensorflow as tf
 from benchmark_cases import Settings, frozen_rate, prepared_pictures, seconds, summary, training_run
 
 from koalagan import models, precision, train
-from koalagan.gan import ColorizationGAN
+from koalagan.training.gan import ColorizationGAN
 
 _WARM_UP_STEPS = 3
 # The Inception-GAN paper's passes: L1, GAN.

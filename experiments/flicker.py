@@ -18,11 +18,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from absl import flags
 
-from koalagan import colorizer, errors, lazy, progress, video
+from koalagan import errors, lazy, progress
 from koalagan.data.koala_scenes import drawing
 from koalagan.errors import UserError
+from koalagan.inference import colorizer
+from koalagan.photos import films
 
-lab = lazy.module("koalagan.lab")
+lab = lazy.module("koalagan.color.lab")
 
 _STILL = 1.0  # of L*
 _GRAIN = 3.0  # of 255 levels, standard deviation
@@ -46,7 +48,7 @@ def measure(
     frames: Iterator[np.ndarray], model: colorizer.Colorizer, strengths: Sequence[float], total: int
 ) -> dict[float, tuple[float, float]]:
     """(flicker, distance to the predictions) in Lab units, by strength of smoothing."""
-    smoothers = {strength: video.Smoother(strength) for strength in strengths}
+    smoothers = {strength: films.Smoother(strength) for strength in strengths}
     before: dict[float, tuple[np.ndarray, np.ndarray]] = {}
     changes = {strength: [] for strength in strengths}
     distances = {strength: [] for strength in strengths}
@@ -87,7 +89,7 @@ def main(argv: Sequence[str]) -> None:
     if not all(0 <= strength < 1 for strength in strengths):
         raise UserError("--smoothing takes numbers from 0 to less than 1.")
     if len(argv) == 2:
-        frames = itertools.islice(video.read(argv[1]), settings.frames)
+        frames = itertools.islice(films.read(argv[1]), settings.frames)
     else:
         frames = made_film(settings.frames)
     found = measure(frames, colorizer.load(settings.saved_model), strengths, settings.frames)

@@ -20,14 +20,16 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from koalagan import errors, export, lazy, progress, saved_model, workdir
+from koalagan import errors, export, lazy, progress
 from koalagan.data import flags as data_flags
 from koalagan.data import sources, store
 from koalagan.errors import UserError
+from koalagan.inference import saved_model
 from koalagan.models import FROZEN
+from koalagan.training import run_folder
 
 tf = lazy.module("tensorflow")
-lab = lazy.module("koalagan.lab")
+lab = lazy.module("koalagan.color.lab")
 
 # (format, dtype, whether the frozen networks are left out)
 _FORMS = [
@@ -116,7 +118,7 @@ def measure(run: str, L: np.ndarray, forms: Sequence[tuple[str, str, bool]] = _F
 
 
 def _frozen_answers(run: str, L: np.ndarray) -> dict[str, np.ndarray]:
-    settings = workdir.read_flags(run)
+    settings = run_folder.read_flags(run)
     answers = {}
     for name, network in FROZEN.items():
         weights = settings[f"{name}_weights"].value
@@ -134,7 +136,7 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise UserError(f"formats takes only flags, and {argv[1]!r} is none: see --help.")
     run = os.path.expanduser(settings.workdir)
-    own = workdir.read_flags(run)
+    own = run_folder.read_flags(run)
     size = (own.image_size, own.image_size)
     source = sources.open_source(
         settings.dataset, settings.split, data_dir=settings.data_dir, download=settings.download

@@ -22,9 +22,11 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from koalagan import colorizer, errors, export, metadata, progress
-from koalagan.data import pictures
+from koalagan import errors, export, progress
+from koalagan.data import decoding
 from koalagan.data.koala_scenes import drawing
+from koalagan.inference import colorizer
+from koalagan.photos import metadata
 
 # The last two are no formats of TensorFlow's.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
@@ -93,8 +95,8 @@ def through_colorize(colour: Callable, encoded: bytes, path: Path) -> str:
     """ "coloured" or "refused"; `colour` colours an array, `path` is written."""
     path.write_bytes(encoded)
     try:
-        rgb = pictures.decode(pictures.read(str(path)), str(path))
-    except pictures.BadPicture as error:
+        rgb = decoding.decode(decoding.read(str(path)), str(path))
+    except decoding.BadPicture as error:
         sentence = str(error)
         if "\n" in sentence or str(path) not in sentence:
             raise AssertionError(f"not one sentence that names the picture: {sentence}") from error

@@ -8,7 +8,9 @@ measures a step with each; the tests see that networks learn with each what they
 import keras
 import tensorflow as tf
 
-from koalagan.models import batch_norm, inception_fusion, patchgan, resize_conv
+from koalagan.models import patchgan
+from koalagan.models.generators import inception_fusion
+from koalagan.models.layers import batch_norm, resize_conv
 
 
 def _fusion(layer, inputs):

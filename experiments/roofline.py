@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from koalagan.gan import ColorizationGAN
+from koalagan.training.gan import ColorizationGAN
 
 _PRODUCTS = 8
 

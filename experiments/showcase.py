@@ -19,9 +19,12 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from koalagan import errors, evaluate, lab, saved_model, summaries
+from koalagan import errors, evaluate
+from koalagan.color import lab
 from koalagan.data.koala_scenes import drawing
 from koalagan.errors import UserError
+from koalagan.inference import saved_model
+from koalagan.training import summaries
 
 SIZE = 256
 

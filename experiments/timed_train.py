@@ -11,10 +11,11 @@ import time
 
 from absl import flags
 
-from koalagan import callbacks, errors, run_flags, train
+from koalagan import errors, train
+from koalagan.training import console, run_flags
 
 
-class _NotingLine(callbacks.ProgressLine):
+class _NotingLine(console.ProgressLine):
     """Train's own progress line, which every epoch and step passes."""
 
     notes = ""
@@ -41,6 +42,6 @@ class _NotingLine(callbacks.ProgressLine):
 
 if __name__ == "__main__":
     _NotingLine.notes = sys.argv.pop(1)
-    callbacks.ProgressLine = _NotingLine
+    console.ProgressLine = _NotingLine
     run_flags.define_run_flags()
     errors.run(lambda _: train.train(flags.FLAGS))

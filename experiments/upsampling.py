@@ -19,14 +19,14 @@ import numpy as np
 from absl import flags
 
 from koalagan import errors, lazy, progress
+from koalagan.data import decoding, sources
 from koalagan.data import flags as data_flags
-from koalagan.data import pictures, sources
 from koalagan.errors import UserError
 
 tf = lazy.module("tensorflow")
-joining = lazy.module("koalagan.joining")
-lab = lazy.module("koalagan.lab")
-metrics = lazy.module("koalagan.metrics")
+joining = lazy.module("koalagan.inference.joining")
+lab = lazy.module("koalagan.color.lab")
+metrics = lazy.module("koalagan.evaluation.metrics")
 
 _EDGE = 8.0  # Lab units from pixel to pixel
 _REACH = 2  # pixels
@@ -47,7 +47,7 @@ def colour_edges(ab: np.ndarray) -> np.ndarray:
 
 def errors_at_full_size(L: np.ndarray, ab: np.ndarray, rgb: np.ndarray, size: int) -> dict:
     """|ab error| in Lab units, [H,W], by method, of a photograph: uint8 [H,W,3], its L and ab."""
-    small_L, small_ab = lab.rgb_to_lab(pictures.resize(rgb[None], (size, size)))
+    small_L, small_ab = lab.rgb_to_lab(decoding.resize(rgb[None], (size, size)))
     full = tf.constant(rgb.shape[:2])
     joint = tf.concat([small_L, small_ab], axis=-1)[0]
     upsampled = {
@@ -68,7 +68,7 @@ def measure(source: sources.Source, sizes: Sequence[int]) -> tuple[dict, int]:
     with progress.bar("measure", source.count) as bar:
         for name, encoded in source.records():
             bar.update()
-            rgb = pictures.decode(encoded, name)
+            rgb = decoding.decode(encoded, name)
             L, ab = lab.rgb_to_lab(rgb)
             if metrics.chroma(ab[None])[0] < metrics.MIN_CHROMA or min(rgb.shape[:2]) < max(sizes):
                 continue

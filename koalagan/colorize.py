@@ -2,12 +2,12 @@
 """Colours photographs: `python -m koalagan.colorize --saved_model=DIR --output_dir=OUT PHOTO...`.
 
 Takes files, folders (with all that lies below them; the tree is kept), patterns and lists on stdin,
-pictures of any size in any format of `koalagan.data.pictures`, turned upright by their EXIF
+pictures of any size in any format of `koalagan.data.decoding`, turned upright by their EXIF
 orientation and converted to sRGB by their colour profile. Results have the photograph's full size
-and its own lightness, and its metadata (`koalagan.metadata`); `koalagan.photographs` says what they
+and its own lightness, and its metadata (`koalagan.photos.metadata`); `koalagan.photos.photographs` says what they
 are called.
 A photograph that has colour already is copied as it is, unless --recolor is given. A film that is
-named itself, not by its folder, is coloured too (`koalagan.video`).
+named itself, not by its folder, is coloured too (`koalagan.photos.films`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from collections.abc import Sequence
 import numpy as np
 from absl import flags
 
-from koalagan import contact_sheet as sheets
-from koalagan import errors, film_files, lazy, photo_pipeline, progress, video
-from koalagan import photographs as photos
+from koalagan import errors, lazy, progress
 from koalagan.errors import UserError
+from koalagan.photos import bulk, film_files
+from koalagan.photos import contact_sheet as sheets
+from koalagan.photos import photographs as photos
 
-colorizer = lazy.module("koalagan.colorizer")
+colorizer = lazy.module("koalagan.inference.colorizer")
 
 
 def define_flags(fv: flags.FlagValues = flags.FLAGS) -> None:
@@ -142,7 +143,7 @@ def colorize_files(
         recolor: colour photographs that have colour, instead of copying them.
         saturation, render_size: see `Colorizer.colorize`.
         batch_size: photographs that the network gets at once.
-        smoothing: of films, see `video.Smoother`.
+        smoothing: of films, see `films.Smoother`.
         contact_sheet: an HTML page to write.
 
     Returns:
@@ -194,7 +195,7 @@ def colorize_files(
     left_out, copied = {}, []
     with sheets.ContactSheet("Before and after", contact_sheet) as sheet:
         with progress.bar("colorize", len(jobs)) as bar:
-            for one in photo_pipeline.colour(
+            for one in bulk.colour(
                 jobs,
                 colour,
                 recolor=recolor,
@@ -216,7 +217,7 @@ def colorize_files(
                 bar.update()
     for job in films:
         try:
-            video.colorize(
+            films.colorize(
                 job.photograph,
                 job.targets[0],
                 model,

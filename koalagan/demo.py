@@ -20,12 +20,14 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from koalagan import errors, evaluate, lazy, metadata, photo_pipeline, photographs, saved_model
-from koalagan.data import pictures
+from koalagan import errors, evaluate, lazy
+from koalagan.data import decoding
 from koalagan.errors import UserError
+from koalagan.inference import saved_model
+from koalagan.photos import bulk, metadata, photographs
 
 gradio = lazy.module("gradio")
-colorizer = lazy.module("koalagan.colorizer")
+colorizer = lazy.module("koalagan.inference.colorizer")
 
 _QUICKSTART = "runs/quickstart"
 # Of the longer side, on the page; the download has the photograph's own size.
@@ -152,9 +154,9 @@ def colour_file(
     Raises:
         UserError: it is no picture, or too large for this machine's memory.
     """
-    encoded = pictures.read(path)
-    rgb = pictures.decode(encoded, path)
-    photo_pipeline.check_memory(rgb, path)
+    encoded = decoding.read(path)
+    rgb = decoding.decode(encoded, path)
+    bulk.check_memory(rgb, path)
     coloured = model.colorize(rgb, saturation=saturation)
     result = os.path.join(folder, f"{Path(path).stem}-coloured.png")
     photographs.write(result, coloured, kept=metadata.read(encoded))

@@ -26,16 +26,17 @@ from absl import flags
 from PIL import Image
 
 import koalagan
-from koalagan import errors, files, lazy, progress, saved_model
+from koalagan import errors, files, lazy, progress
 from koalagan.data import flags as data_flags
 from koalagan.data import sources, store
 from koalagan.errors import UserError
+from koalagan.inference import saved_model
 
 keras = lazy.module("keras")
 tf = lazy.module("tensorflow")
-lab = lazy.module("koalagan.lab")
-metrics = lazy.module("koalagan.metrics")
-summaries = lazy.module("koalagan.summaries")
+lab = lazy.module("koalagan.color.lab")
+metrics = lazy.module("koalagan.evaluation.metrics")
+summaries = lazy.module("koalagan.training.summaries")
 
 # From L, float32 [B, H, W, 1], to ab [B, H, W, 2].
 Predictor = Callable[["tf.Tensor"], "tf.Tensor"]

@@ -31,24 +31,17 @@ from typing import Any
 from absl import flags
 
 import koalagan
-from koalagan import (
-    convert,
-    errors,
-    files,
-    lazy,
-    model_card,
-    precision,
-    run_flags,
-    saved_model,
-    workdir,
-)
+from koalagan import errors, files, lazy, precision
 from koalagan.errors import UserError, one_line
+from koalagan.exporting import formats, model_card
+from koalagan.inference import saved_model
 from koalagan.models import FROZEN
+from koalagan.training import run_flags, run_folder
 
 keras = lazy.module("keras")
 tf = lazy.module("tensorflow")
-chain = lazy.module("koalagan.chain")
-checkpoint = lazy.module("koalagan.checkpoint")
+signatures = lazy.module("koalagan.exporting.signatures")
+checkpoint = lazy.module("koalagan.training.checkpoint")
 
 # Flags of the run that the model's metadata repeats.
 _DESCRIBED = (
@@ -88,7 +81,7 @@ def export_savedmodel(
         metadata: JSON-able facts kept beside the model, in assets.extra/koalagan.json.
         segmentation: L [B,h,w,1] -> scores [B,h',w',21], where the generator uses them.
         given: inputs of the generator that whoever calls the model gives.
-        format: "savedmodel", or another one of `convert.FORMATS`.
+        format: "savedmodel", or another one of `formats.FORMATS`.
         dtype: what kernels are kept in: "float32", "float16", or what the format takes besides.
 
     Raises:
@@ -118,13 +111,13 @@ def export_savedmodel(
     }
     with _published(output_dir) as folder:
         if format == "savedmodel":
-            whole = chain.Chain(generator, frozen, image_size, dtype)
+            whole = signatures.Chain(generator, frozen, image_size, dtype)
             # Not keras.export.ExportArchive: it stores every weight twice (Keras 3.15, TensorFlow
             # 2.21).
             tf.saved_model.save(whole.module(), folder, signatures=whole.signatures())
         else:
-            convert.FORMATS[format].write(
-                chain.Chain(generator, frozen, image_size), image_size, dtype, folder
+            formats.FORMATS[format].write(
+                signatures.Chain(generator, frozen, image_size), image_size, dtype, folder
             )
         model_card.write_facts(folder, facts)
 
@@ -133,8 +126,8 @@ def check_format(format: str, dtype: str) -> None:
     """Raises UserError where a format does not have weights of this dtype, or its tools lack."""
     dtypes = ("float32", "float16")
     if format != "savedmodel":
-        convert.FORMATS[format].check()
-        dtypes = convert.FORMATS[format].dtypes
+        formats.FORMATS[format].check()
+        dtypes = formats.FORMATS[format].dtypes
     if dtype not in dtypes:
         raise UserError(
             f"--format={format} does not have --export_dtype={dtype}: pass {' or '.join(dtypes)}."
@@ -169,14 +162,14 @@ def export_run(
     """
     check_format(format, dtype)
     output_dir = os.path.expanduser(output_dir)
-    settings = workdir.read_flags(run)
+    settings = run_folder.read_flags(run)
     if dropout_at_inference:
         settings.dropout_at_inference = True
     # Float32 whatever the run computed in: its weights are float32 anyway.
     with precision.policy("float32"):
         generator = run_flags.build_generator(settings, (None, None))
     checkpoint.restore_generator(generator, run, best=best)
-    kept = workdir.read_data(run)
+    kept = run_folder.read_data(run)
     for name, fingerprint in run_flags.frozen_fingerprints(settings).items():
         if kept is not None and kept.get(name) != fingerprint:
             raise UserError(
@@ -189,8 +182,8 @@ def export_run(
     # What the run was measured at is its newest weights, as they are and as its flags say.
     measured = not (best or dropout_at_inference) and dtype == "float32"
     # As it was trained, whatever it is exported with.
-    trained = workdir.read_flags(run)
-    model_card.write(output_dir, trained, workdir.read_metrics(run) if measured else None)
+    trained = run_folder.read_flags(run)
+    model_card.write(output_dir, trained, run_folder.read_metrics(run) if measured else None)
 
 
 def export_generator(
@@ -291,7 +284,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_enum(
         "format",
         "savedmodel",
-        ["savedmodel", *convert.FORMATS],
+        ["savedmodel", *formats.FORMATS],
         "What to write; tflite and onnx hold predict_ab, at the model's size.",
         flag_values=flag_values,
     )

@@ -13,29 +13,23 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from koalagan import (
-    evaluate,
-    export,
-    lazy,
-    model_card,
-    precision,
-    run_flags,
-    saved_model,
-    workdir,
-)
+from koalagan import evaluate, export, lazy, precision
 from koalagan.data import flags as data_flags
 from koalagan.data import sources, store
 from koalagan.errors import UserError, run
+from koalagan.exporting import model_card
+from koalagan.inference import saved_model
 from koalagan.models import BACKBONES
+from koalagan.training import run_flags, run_folder
 
 # What asks for TensorFlow is imported when it is used: flags and mistakes in them need not wait.
 keras = lazy.module("keras")
 tf = lazy.module("tensorflow")
-callbacks = lazy.module("koalagan.callbacks")
-checkpoint = lazy.module("koalagan.checkpoint")
-gan = lazy.module("koalagan.gan")
-saving = lazy.module("koalagan.saving")
-summaries = lazy.module("koalagan.summaries")
+console = lazy.module("koalagan.training.console")
+checkpoint = lazy.module("koalagan.training.checkpoint")
+gan = lazy.module("koalagan.training.gan")
+saving = lazy.module("koalagan.training.saving")
+summaries = lazy.module("koalagan.training.summaries")
 pipeline = lazy.module("koalagan.data.pipeline")
 patchgan = lazy.module("koalagan.models.patchgan")
 
@@ -150,13 +144,13 @@ def _train(
     steps = pipeline.steps_per_epoch(len(training), settings.batch_size)
     epochs = settings.pretrain_epochs + settings.epochs
     progress = run_checkpoint.progress
-    line = callbacks.ProgressLine(epochs, settings.batch_size, steps)
+    line = console.ProgressLine(epochs, settings.batch_size, steps)
     log = summaries.TensorBoardLog(
         f"{settings.workdir}/tensorboard",
         _grid_batch(validation),
         progress,
         batch_size=settings.batch_size,
-        flags=workdir.kept_values(settings),
+        flags=run_folder.kept_values(settings),
         steps=int(model.step),
         validated_steps=progress.get("validated", 0) * steps,
     )
@@ -170,7 +164,7 @@ def _train(
         before_save=log.flush,
     )
     saver.set_model(model)
-    watch = callbacks.Watch(progress, log.say)
+    watch = console.Watch(progress, log.say)
     try:
         with saver:
             for adversarial, last_epoch in ((False, settings.pretrain_epochs), (True, epochs)):
@@ -247,7 +241,7 @@ def open_run(
         UserError: the folder belongs to another run, the networks cannot be built or restored, or
             the pictures are not there or fewer than a batch.
     """
-    workdir.check(settings)
+    run_folder.check(settings)
     with precision.policy(settings.mixed_precision):
         model = build(settings)
     run_checkpoint = checkpoint.RunCheckpoint(
@@ -278,9 +272,9 @@ def train(settings: flags.FlagValues) -> int:
     keras.utils.set_random_seed(settings.seed)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
-    workdir.make(settings.workdir)
+    run_folder.make(settings.workdir)
     # Before anything of the run is read: another process would go on with it meanwhile.
-    with workdir.alone(settings.workdir):
+    with run_folder.alone(settings.workdir):
         model, run_checkpoint, training_source, validation_source = open_run(settings)
         if int(model.step):
             print(f"continuing {settings.workdir} at step {int(model.step)}")
@@ -296,14 +290,14 @@ def _run(
     started: float,
 ) -> int:
     """Prepares, trains, exports and measures, where nobody else works in the folder."""
-    workdir.tidy(settings.workdir)
+    run_folder.tidy(settings.workdir)
     run_checkpoint.tidy()
     run_checkpoint.drop_former_best()
     print(f"prepared pictures are kept in {settings.store_dir} (--store_dir)")
     training = prepare(settings, training_source)
     check_batch(settings, len(training))  # some may have been skipped
     validation = prepare(settings, validation_source)
-    workdir.compare_data(
+    run_folder.compare_data(
         settings.workdir,
         {
             "train_split": training.manifest["fingerprint"],
@@ -311,7 +305,7 @@ def _run(
             **run_flags.frozen_fingerprints(settings),
         },
     )
-    workdir.write_flags(settings)
+    run_folder.write_flags(settings)
     print(
         f"training {settings.generator} on {len(training)} pictures, validating on "
         f"{len(validation)}, in {settings.mixed_precision}; watch it with\n"
@@ -334,7 +328,7 @@ def _run(
     summaries.write_result(
         f"{settings.workdir}/tensorboard",
         os.path.basename(os.path.abspath(settings.workdir)),
-        workdir.kept_values(settings),
+        run_folder.kept_values(settings),
         result["rows"][1],
     )
     print(evaluate.format_table(result))

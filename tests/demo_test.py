@@ -20,8 +20,9 @@ from screenshots import open_browser, served, shown, upload, wait
 from selenium.webdriver.common.by import By
 
 import koalagan
-from koalagan import demo, export, photo_pipeline
+from koalagan import demo, export
 from koalagan.errors import UserError
+from koalagan.photos import bulk
 
 # Where the screenshot is kept, for people to look at.
 ARTEFACTS = os.environ.get("KOALAGAN_TEST_ARTEFACTS")
@@ -192,7 +193,7 @@ def test_mistakes_are_told_in_one_sentence(model, tmp_path):
 
 def test_a_photograph_too_large_for_the_memory_is_refused(model, tmp_path, monkeypatch):
     Image.fromarray(skimage.data.camera()).save(tmp_path / "a.png")
-    monkeypatch.setattr(photo_pipeline, "_memory_available", lambda: 10**6)
+    monkeypatch.setattr(bulk, "_memory_available", lambda: 10**6)
     with pytest.raises(UserError, match="a.png .512x512 pixels. does not fit into memory"):
         demo.colour_file(str(tmp_path / "a.png"), koalagan.load(model), str(tmp_path))
 

@@ -15,13 +15,15 @@ import pytest
 import skimage.data
 import tensorflow as tf
 from absl import flags
+from helpers.tensorboard import events
 from PIL import Image
-from summaries_test import events
 
-from koalagan import checkpoint, export, gan, run_flags, saved_model, train, workdir
-from koalagan.data import disk, pipeline
+from koalagan import export, train
+from koalagan.data import pipeline, store_files
 from koalagan.errors import UserError
-from koalagan.models import embedding
+from koalagan.inference import saved_model
+from koalagan.models.frozen import embedding
+from koalagan.training import checkpoint, gan, run_flags, run_folder
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +158,7 @@ def test_every_generator_is_trained_exported_and_measured(
     label = "run (random backbone)" if generator == "resnet18_unet" else "run"
     assert [row["model"] for row in rows] == ["grey", label]
     assert all(np.isfinite(rows[1][name]) for name in ("psnr_pooled", "ssim", "ciede2000"))
-    settings = workdir.read_flags(str(run.workdir))
+    settings = run_folder.read_flags(str(run.workdir))
     assert settings.pixel_loss == options.get("pixel_loss", "l1")
     built = train.build(settings)
     assert built.discriminator.input_shape[-1] == (2 if generator == "resnet18_unet" else 3)
@@ -372,7 +374,7 @@ def test_losses_that_are_no_numbers_name_their_step_and_pictures(run, monkeypatc
 
 def test_two_processes_do_not_train_in_one_folder(run):
     run(epochs=0)
-    with workdir.alone(str(run.workdir)):
+    with run_folder.alone(str(run.workdir)):
         with pytest.raises(UserError, match="another process is training"):
             run(epochs=0)
 
@@ -411,7 +413,7 @@ def test_a_mistake_leaves_no_folder(run):
 
 def test_a_disk_too_small_for_the_store(run, monkeypatch):
     monkeypatch.setattr(
-        disk.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 1000)
+        store_files.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 1000)
     )
     _refused(run, "--store_dir")
 
@@ -419,7 +421,7 @@ def test_a_disk_too_small_for_the_store(run, monkeypatch):
 def test_a_run_is_not_read_while_another_process_trains_it(run, monkeypatch):
     run(epochs=0)
     monkeypatch.setattr(checkpoint.RunCheckpoint, "restore", lambda self: pytest.fail("read"))
-    with workdir.alone(str(run.workdir)), pytest.raises(UserError, match="another process"):
+    with run_folder.alone(str(run.workdir)), pytest.raises(UserError, match="another process"):
         run(epochs=0)
 
 
@@ -472,7 +474,7 @@ def test_seed_decides_the_result(run, tmp_path, monkeypatch):
     kernels = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         run(workdir=tmp_path / name, seed=seed, pretrain_epochs=0)
-        settings = workdir.read_flags(str(tmp_path / name))
+        settings = run_folder.read_flags(str(tmp_path / name))
         generator = run_flags.build_generator(settings, 32)
         checkpoint.restore_generator(generator, str(tmp_path / name))
         kernels.append(generator.get_layer("encoder_1").kernel.numpy())

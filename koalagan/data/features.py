@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from koalagan import progress
-from koalagan.data import disk
+from koalagan.data import store_files
 
 _BATCH = 8
 
@@ -31,7 +31,7 @@ class Feature:
     Args:
         name: "embedding" or "segmentation".
         path: the store's folder, whether or not it exists yet.
-        weights: see `koalagan.models.embedding` and `koalagan.models.segmentation`.
+        weights: see `koalagan.models.frozen.embedding` and `koalagan.models.frozen.segmentation`.
         image_size: (height, width) of the store's pictures.
     """
 
@@ -41,7 +41,7 @@ class Feature:
 
         network = FROZEN[name]
         network.fetch(weights)
-        fingerprint = disk.fingerprint({"weights": network.fingerprint(weights)})
+        fingerprint = store_files.fingerprint({"weights": network.fingerprint(weights)})
         self._target = path / f"{name}-{fingerprint}.npy"
         self._name = name
         if name == "embedding":
@@ -63,10 +63,10 @@ class Feature:
         """The array of all `pictures` (uint8 [N,H,W,3]), computed first where it is not there."""
         if self._model is not None:
             folder = self._target.parent
-            with disk.keeping_in(folder.parent), disk.alone_in(folder):
+            with store_files.keeping_in(folder.parent), store_files.alone_in(folder):
                 if not self._target.exists():  # still, after waiting
                     self._compute(pictures)
-        return disk.opened(disk.open_map, self._target)
+        return store_files.opened(store_files.open_map, self._target)
 
     def _compute(self, pictures: np.ndarray) -> None:
         """Writes the rows of all pictures, batch by batch."""
@@ -74,8 +74,12 @@ class Feature:
         unfinished, state_file = _unfinished(self._target), self._target.with_suffix(".state.json")
         if not unfinished.exists():
             state_file.unlink(missing_ok=True)  # it tells of rows that somebody deleted
-        rows = disk.open_array(unfinished, self._dtype, (count, *self._row_shape))
-        done = disk.opened(disk.read_json, state_file)["rows"] if state_file.exists() else 0
+        rows = store_files.open_array(unfinished, self._dtype, (count, *self._row_shape))
+        done = (
+            store_files.opened(store_files.read_json, state_file)["rows"]
+            if state_file.exists()
+            else 0
+        )
         compute = self._network()
         with progress.bar(self._name, count, done) as bar:
             while done < count:
@@ -83,7 +87,7 @@ class Feature:
                 rows[done : done + len(batch)] = compute(batch)
                 done += len(batch)
                 rows.flush()
-                disk.write_json(state_file, {"rows": done})
+                store_files.write_json(state_file, {"rows": done})
                 bar.update(len(batch))
         # In this order: a mark that outlived its rows would call those of a later run done.
         state_file.unlink(missing_ok=True)
@@ -92,7 +96,7 @@ class Feature:
     def _network(self) -> Callable:
         import tensorflow as tf
 
-        from koalagan import lab
+        from koalagan.color import lab
 
         @tf.function(reduce_retracing=True)
         def compute(batch: tf.Tensor) -> tf.Tensor:

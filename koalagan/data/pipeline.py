@@ -12,7 +12,7 @@ at any step, and a split larger than memory is shuffled over its whole length.
 import numpy as np
 import tensorflow as tf
 
-from koalagan import lab
+from koalagan.color import lab
 from koalagan.data.store import Store
 
 

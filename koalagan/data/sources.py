@@ -24,7 +24,7 @@ import numpy as np
 from absl import logging
 
 from koalagan import lazy
-from koalagan.data import pictures
+from koalagan.data import decoding
 from koalagan.errors import UserError, one_line
 
 tf = lazy.module("tensorflow")
@@ -146,8 +146,8 @@ def _read(path: str, existed: bool) -> bytes:
         OSError: it or the disk that it lay on is gone.
     """
     try:
-        return pictures.read(path)
-    except pictures.BadPicture as error:
+        return decoding.read(path)
+    except decoding.BadPicture as error:
         if existed and isinstance(error.__cause__, OSError) and not os.access(path, os.F_OK):
             raise error.__cause__ from None
         logging.warning("%s", error)

@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from koalagan import progress
-from koalagan.data import disk, features, sources
-from koalagan.data import pictures as picture_files
+from koalagan.data import decoding as picture_files
+from koalagan.data import features, sources, store_files
 from koalagan.errors import UserError, one_line
 
 _FORMAT = 2  # raise it when the meaning of a stored row changes
@@ -56,7 +56,7 @@ class Store:
 
     def ids(self) -> list[str]:
         """What each row's picture is called in its dataset, or its path in its folder."""
-        return disk.opened(_read_ids, self.path / "ids.txt")
+        return store_files.opened(_read_ids, self.path / "ids.txt")
 
 
 def prepare(
@@ -93,8 +93,8 @@ def prepare(
     }
     slug = "".join(c if c.isalnum() else "_" for c in f"{source.name}-{source.split}").strip("_")
     folder = Path(store_dir).expanduser()
-    path = folder / f"{slug[:100]}-{disk.fingerprint(facts)}"
-    with disk.keeping_in(folder):
+    path = folder / f"{slug[:100]}-{store_files.fingerprint(facts)}"
+    with store_files.keeping_in(folder):
         folder.mkdir(parents=True, exist_ok=True)
     weights = {"embedding": embedding_weights, "segmentation": segmentation_weights}
     wanted = {
@@ -102,18 +102,18 @@ def prepare(
         for name, given in weights.items()
         if given not in (None, "none")
     }
-    with disk.keeping_in(folder):
+    with store_files.keeping_in(folder):
         needed = sum(feature.disk(source.count) for feature in wanted.values())
         if not path.exists() and not _unfinished(path).exists():
             needed += source.count * image_size[0] * image_size[1] * 3
         if needed:
             pictures = f"{source.count} pictures of {source.name} {source.split}"
-            disk.require_space(folder, needed, f"preparing {pictures}")
+            store_files.require_space(folder, needed, f"preparing {pictures}")
     if not path.exists():
-        with disk.keeping_in(folder), disk.alone_in(folder):
+        with store_files.keeping_in(folder), store_files.alone_in(folder):
             if not path.exists():  # still, after waiting
                 _prepare_pictures(source, path, facts, skip=on_bad_picture == "skip")
-    manifest = disk.opened(disk.read_json, path / "manifest.json")
+    manifest = store_files.opened(store_files.read_json, path / "manifest.json")
     if on_bad_picture == "fail":
         _refuse_skipped(manifest["skipped"])
     if left_out := len(manifest["skipped"]):
@@ -122,7 +122,9 @@ def prepare(
             f"{source.split}, which cannot be decoded: {', '.join(manifest['skipped'][:3])}"
             + (", ..." if left_out > 3 else "")
         )
-    pictures = disk.opened(disk.open_map, path / "pictures.npy")[: manifest["pictures"]]
+    pictures = store_files.opened(store_files.open_map, path / "pictures.npy")[
+        : manifest["pictures"]
+    ]
     opened = {name: feature.open(pictures) for name, feature in wanted.items()}
     return Store(path, manifest, pictures, **opened)
 
@@ -161,11 +163,11 @@ def _prepare_pictures(source: sources.Source, path: Path, facts: dict, *, skip: 
     unfinished = _unfinished(path)
     unfinished.mkdir(exist_ok=True)
     shape = (source.count, height, width, 3)
-    pictures = disk.open_array(unfinished / "pictures.npy", np.uint8, shape)
+    pictures = store_files.open_array(unfinished / "pictures.npy", np.uint8, shape)
     state_file = unfinished / "state.json"
     state = {"records": 0, "rows": 0, "skipped": []}
     if state_file.exists():
-        state = disk.opened(disk.read_json, state_file)
+        state = store_files.opened(store_files.read_json, state_file)
     if not skip:
         _refuse_skipped(state["skipped"])
     ids_file = unfinished / "ids.txt"
@@ -205,11 +207,11 @@ def _prepare_pictures(source: sources.Source, path: Path, facts: dict, *, skip: 
             pictures.flush()
             with ids_file.open("a", **_TEXT) as file:
                 file.writelines(f"{name}\n" for name in ids[rows:])
-            disk.write_json(state_file, state)
+            store_files.write_json(state_file, state)
             bar.update(len(chunk))
     if not ids:
         raise UserError(f"no picture of {source.name} {source.split} can be decoded.")
-    disk.write_json(
+    store_files.write_json(
         unfinished / "manifest.json",
         {
             **facts,
@@ -217,7 +219,7 @@ def _prepare_pictures(source: sources.Source, path: Path, facts: dict, *, skip: 
             "split": source.split,
             "pictures": len(ids),
             "skipped": state["skipped"],
-            "fingerprint": disk.fingerprint(facts),
+            "fingerprint": store_files.fingerprint(facts),
         },
     )
     state_file.unlink()

@@ -2,7 +2,7 @@
 """Pure functions that build Keras functional models; no files, no flags.
 
 - `GENERATORS`: from the name that `--generator` takes to `build(image_size=256, ...)`. What else a
-  builder takes comes from the flags of the same names (see `koalagan.run_flags`).
+  builder takes comes from the flags of the same names (see `koalagan.training.run_flags`).
 - `BACKBONES`: modules of the generators whose encoder can start from published weights, with
   `fetch(weights)` and `load_backbone(model, weights)`.
 - `FROZEN`: modules of the networks that only say what they see, by the name of the generator's

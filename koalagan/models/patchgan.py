@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras import layers
 
 from koalagan.errors import UserError
-from koalagan.models.batch_norm import FusedBatchNormalization
+from koalagan.models.layers.batch_norm import FusedBatchNormalization
 
 # (filters, stride, batch norm)
 _BLOCKS = ((64, 2, False), (128, 2, True), (256, 2, True), (512, 1, True))

@@ -1,0 +1,116 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""pix2pix's generator, an 8-level U-Net (Isola et al. 2017, section 6.1.1).
+
+Inputs (a dict): `L` float32 [B,H,W,1] in [-1,1], H and W multiples of 256.
+Output: `ab` float32 [B,H,W,2] in [-1,1].
+
+Architecture, as `UnetGenerator(1, 2, num_downs=8, ngf=64, use_dropout=True)` of the authors'
+PyTorch code has it (4x4 convolutions, stride 2, padding 1; N = batch norm, D = dropout 0.5):
+
+    down_1..8   64, 128 N, 256 N, 512 N, 512 N, 512 N, 512 N, 512    LeakyReLU 0.2 before 2..8
+    up_8..1     512 N, 512 N D, 512 N D, 512 N D, 256 N, 128 N, 64 N, 2 tanh     ReLU before each
+
+Level k lies at 1/2^k of the size: down_8 is 1x1 for 256x256, and up_k leads from level k to k-1.
+There up_(k-1) takes both what down_(k-1) gave (the skip) and what up_k gave.
+Only up_1 has a bias: the authors' code gives none to the other convolutions, not even to down_1 and
+down_8, which no norm follows. Weights start from N(0, 0.02), the norms' scales from N(1, 0.02).
+54,409,858 trainable parameters, 39,072,386 without skips.
+
+Dropout is the network's only noise. The paper leaves it on when colouring, and so does
+`dropout_at_inference`; its norms then use the batch's statistics, ours always the moving ones, so
+that what one picture becomes does not depend on its batch.
+"""
+
+import keras
+from keras import layers
+
+from koalagan.models.generators.sizes import image_shape
+from koalagan.models.layers.batch_norm import FusedBatchNormalization
+from koalagan.models.layers.dropout import Dropout
+from koalagan.models.patchgan import leaky_relu
+
+STRIDE = 256
+
+_FILTERS = (64, 128, 256, 512, 512, 512, 512, 512)
+_LEVELS = len(_FILTERS)
+# up_7, up_6 and up_5: the blocks just outside the innermost one.
+_DROPOUT_LEVELS = (5, 6, 7)
+
+
+def _normal(mean: float) -> keras.initializers.Initializer:
+    return keras.initializers.RandomNormal(mean, 0.02)
+
+
+def _norm(x, name: str):
+    return FusedBatchNormalization(
+        momentum=0.9, epsilon=1e-5, gamma_initializer=_normal(1.0), name=name
+    )(x)
+
+
+def _down(x, level: int):
+    """Level `level` from the one before it."""
+    if level > 1:
+        x = layers.Activation(leaky_relu, name=f"leaky_{level}")(x)
+    # "same" pads 1 on every side, as the reference does: 4x4, stride 2, even sizes.
+    x = layers.Conv2D(
+        _FILTERS[level - 1],
+        4,
+        strides=2,
+        padding="same",
+        use_bias=False,
+        kernel_initializer=_normal(0.0),
+        name=f"down_{level}",
+    )(x)
+    return _norm(x, f"down_norm_{level}") if 1 < level < _LEVELS else x
+
+
+def _up(x, level: int):
+    """The level before `level`, from it; without what comes after the outermost convolution."""
+    filters = _FILTERS[level - 2] if level > 1 else 2
+    x = layers.Activation("relu", name=f"relu_{level}")(x)
+    x = layers.Conv2DTranspose(
+        filters,
+        4,
+        strides=2,
+        padding="same",
+        use_bias=level == 1,
+        kernel_initializer=_normal(0.0),
+        name=f"up_{level}",
+    )(x)
+    return _norm(x, f"up_norm_{level}") if level > 1 else x
+
+
+def build(
+    image_size=256,
+    skips: bool = True,
+    dropout: float = 0.5,
+    dropout_at_inference: bool = False,
+) -> keras.Model:
+    """Builds the generator; see the module's docstring for its input and output.
+
+    Args:
+        image_size: an int or (height, width), multiples of 256; None for a side of any size.
+        skips: append what went down to what comes up; without, it is an encoder-decoder.
+        dropout: the rate in the three inner up blocks; 0 has no such layers.
+        dropout_at_inference: drop out in every call, not only in training.
+
+    Raises:
+        UserError: the image size does not divide by 256.
+    """
+    height, width = image_shape(image_size, STRIDE)
+    lightness = keras.Input((height, width, 1), name="L", dtype="float32")
+    x = lightness
+    encoded = {}
+    for level in range(1, _LEVELS + 1):
+        encoded[level] = x = _down(x, level)
+    for level in range(_LEVELS, 0, -1):
+        if skips and level < _LEVELS:
+            # The reference's LeakyReLU works in place, so that its skips are LeakyReLU'd. The ReLU
+            # that follows makes that the same function: ReLU(LeakyReLU(x)) = ReLU(x).
+            x = layers.Concatenate(name=f"skip_{level}")([encoded[level], x])
+        x = _up(x, level)
+        if dropout and level in _DROPOUT_LEVELS:
+            x = Dropout(dropout, dropout_at_inference, name=f"dropout_{level}")(x)
+    # tanh in float32 whatever the policy: it is the model's output, and bfloat16 would quantise ab.
+    ab = layers.Activation("tanh", dtype="float32", name="ab")(x)
+    return keras.Model({"L": lightness}, ab, name="unet")

@@ -1,0 +1,560 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""The embedding network at its real size, against TF-Slim's network written out in plain tf.nn."""
+
+import hashlib
+import os
+import shutil
+import time
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers.published import one_sentence, pictures
+
+from koalagan.errors import UserError
+from koalagan.models.frozen import embedding
+
+IMAGENET_FILE = "inception_resnet_v2_weights_tf_dim_ordering_tf_kernels.h5"
+
+
+class SlimNetwork:
+    """TF-Slim's inception_resnet_v2 (is_training=False); a variable is drawn when first used."""
+
+    def __init__(self, seed):
+        self.values = {}
+        self.random = np.random.default_rng(seed)
+
+    def variable(self, name, draw):
+        name = "InceptionResnetV2/" + name
+        assert name not in self.values, f"{name} is used twice"
+        self.values[name] = np.asarray(draw(), np.float32)
+        return self.values[name]
+
+    def conv(self, x, scope, filters, size, stride=1, padding="SAME", norm=True):
+        height, width = (size, size) if isinstance(size, int) else size
+        fan_in = height * width * x.shape[-1]
+        shape = (height, width, x.shape[-1], filters)
+        gain = 2.0 if norm else 0.5
+        x = tf.nn.conv2d(
+            x,
+            self.variable(
+                f"{scope}/weights", lambda: self.random.normal(0, (gain / fan_in) ** 0.5, shape)
+            ),
+            stride,
+            padding,
+        )
+        if not norm:
+            return x + self.variable(f"{scope}/biases", lambda: self.random.normal(0, 0.1, filters))
+        draws = {
+            "beta": lambda: self.random.normal(0.1, 0.2, filters),
+            "moving_mean": lambda: self.random.normal(0, 0.2, filters),
+            "moving_variance": lambda: self.random.uniform(0.3, 2.0, filters),
+        }
+        beta, mean, variance = (
+            self.variable(f"{scope}/BatchNorm/{name}", draw) for name, draw in draws.items()
+        )
+        return tf.nn.relu((x - mean) / tf.sqrt(variance + 0.001) + beta)
+
+    def block(self, x, scope, branches, scale, relu=True):
+        """branches: for each branch its convolutions (name, filters, size)."""
+        outputs = []
+        for i, convolutions in enumerate(branches):
+            y = x
+            for name, filters, size in convolutions:
+                y = self.conv(y, f"{scope}/Branch_{i}/{name}", filters, size)
+            outputs.append(y)
+        up = self.conv(tf.concat(outputs, 3), f"{scope}/Conv2d_1x1", x.shape[-1], 1, norm=False)
+        x = x + scale * up
+        return tf.nn.relu(x) if relu else x
+
+    def logits(self, x):
+        conv = self.conv
+        x = conv(x, "Conv2d_1a_3x3", 32, 3, 2, "VALID")
+        x = conv(x, "Conv2d_2a_3x3", 32, 3, 1, "VALID")
+        x = conv(x, "Conv2d_2b_3x3", 64, 3)
+        x = tf.nn.max_pool2d(x, 3, 2, "VALID")
+        x = conv(x, "Conv2d_3b_1x1", 80, 1, 1, "VALID")
+        x = conv(x, "Conv2d_4a_3x3", 192, 3, 1, "VALID")
+        x = tf.nn.max_pool2d(x, 3, 2, "VALID")
+
+        branch_0 = conv(x, "Mixed_5b/Branch_0/Conv2d_1x1", 96, 1)
+        branch_1 = conv(x, "Mixed_5b/Branch_1/Conv2d_0a_1x1", 48, 1)
+        branch_1 = conv(branch_1, "Mixed_5b/Branch_1/Conv2d_0b_5x5", 64, 5)
+        branch_2 = conv(x, "Mixed_5b/Branch_2/Conv2d_0a_1x1", 64, 1)
+        branch_2 = conv(branch_2, "Mixed_5b/Branch_2/Conv2d_0b_3x3", 96, 3)
+        branch_2 = conv(branch_2, "Mixed_5b/Branch_2/Conv2d_0c_3x3", 96, 3)
+        branch_3 = tf.nn.avg_pool2d(x, 3, 1, "SAME")
+        branch_3 = conv(branch_3, "Mixed_5b/Branch_3/Conv2d_0b_1x1", 64, 1)
+        x = tf.concat([branch_0, branch_1, branch_2, branch_3], 3)
+
+        block35 = (
+            [("Conv2d_1x1", 32, 1)],
+            [("Conv2d_0a_1x1", 32, 1), ("Conv2d_0b_3x3", 32, 3)],
+            [("Conv2d_0a_1x1", 32, 1), ("Conv2d_0b_3x3", 48, 3), ("Conv2d_0c_3x3", 64, 3)],
+        )
+        for i in range(1, 11):
+            x = self.block(x, f"Repeat/block35_{i}", block35, 0.17)
+
+        branch_0 = conv(x, "Mixed_6a/Branch_0/Conv2d_1a_3x3", 384, 3, 2, "VALID")
+        branch_1 = conv(x, "Mixed_6a/Branch_1/Conv2d_0a_1x1", 256, 1)
+        branch_1 = conv(branch_1, "Mixed_6a/Branch_1/Conv2d_0b_3x3", 256, 3)
+        branch_1 = conv(branch_1, "Mixed_6a/Branch_1/Conv2d_1a_3x3", 384, 3, 2, "VALID")
+        x = tf.concat([branch_0, branch_1, tf.nn.max_pool2d(x, 3, 2, "VALID")], 3)
+
+        block17 = (
+            [("Conv2d_1x1", 192, 1)],
+            [
+                ("Conv2d_0a_1x1", 128, 1),
+                ("Conv2d_0b_1x7", 160, (1, 7)),
+                ("Conv2d_0c_7x1", 192, (7, 1)),
+            ],
+        )
+        for i in range(1, 21):
+            x = self.block(x, f"Repeat_1/block17_{i}", block17, 0.10)
+
+        branch_0 = conv(x, "Mixed_7a/Branch_0/Conv2d_0a_1x1", 256, 1)
+        branch_0 = conv(branch_0, "Mixed_7a/Branch_0/Conv2d_1a_3x3", 384, 3, 2, "VALID")
+        branch_1 = conv(x, "Mixed_7a/Branch_1/Conv2d_0a_1x1", 256, 1)
+        branch_1 = conv(branch_1, "Mixed_7a/Branch_1/Conv2d_1a_3x3", 288, 3, 2, "VALID")
+        branch_2 = conv(x, "Mixed_7a/Branch_2/Conv2d_0a_1x1", 256, 1)
+        branch_2 = conv(branch_2, "Mixed_7a/Branch_2/Conv2d_0b_3x3", 288, 3)
+        branch_2 = conv(branch_2, "Mixed_7a/Branch_2/Conv2d_1a_3x3", 320, 3, 2, "VALID")
+        x = tf.concat([branch_0, branch_1, branch_2, tf.nn.max_pool2d(x, 3, 2, "VALID")], 3)
+
+        block8 = (
+            [("Conv2d_1x1", 192, 1)],
+            [
+                ("Conv2d_0a_1x1", 192, 1),
+                ("Conv2d_0b_1x3", 224, (1, 3)),
+                ("Conv2d_0c_3x1", 256, (3, 1)),
+            ],
+        )
+        for i in range(1, 10):
+            x = self.block(x, f"Repeat_2/block8_{i}", block8, 0.20)
+        x = self.block(x, "Block8", block8, 1.0, relu=False)
+        x = conv(x, "Conv2d_7b_1x1", 1536, 1)
+
+        x = tf.reduce_mean(x, (1, 2))
+        weights = self.variable(
+            "Logits/Logits/weights", lambda: self.random.normal(0, 0.03, (1536, 1001))
+        )
+        return x @ weights + self.variable(
+            "Logits/Logits/biases", lambda: self.random.normal(0, 0.1, 1001)
+        )
+
+
+def training_leftovers():
+    """What the published checkpoint and a training run's hold beside the network."""
+    aux = "InceptionResnetV2/AuxLogits/"
+    first = "InceptionResnetV2/Conv2d_1a_3x3/weights"
+    shapes = {
+        aux + "Conv2d_1b_1x1/weights": (1, 1, 1088, 128),
+        aux + "Conv2d_1b_1x1/BatchNorm/beta": (128,),
+        aux + "Conv2d_1b_1x1/BatchNorm/moving_mean": (128,),
+        aux + "Conv2d_1b_1x1/BatchNorm/moving_variance": (128,),
+        aux + "Conv2d_2a_5x5/weights": (5, 5, 128, 768),
+        aux + "Conv2d_2a_5x5/BatchNorm/beta": (768,),
+        aux + "Conv2d_2a_5x5/BatchNorm/moving_mean": (768,),
+        aux + "Conv2d_2a_5x5/BatchNorm/moving_variance": (768,),
+        aux + "Logits/weights": (768, 1001),
+        aux + "Logits/biases": (1001,),
+        first + "/ExponentialMovingAverage": (3, 3, 3, 32),
+        first + "/RMSProp": (3, 3, 3, 32),
+        first + "/RMSProp_1": (3, 3, 3, 32),
+    }
+    values = {name: np.full(shape, 7.0, np.float32) for name, shape in shapes.items()}
+    return values | {"global_step": np.int64(123)}
+
+
+def write_checkpoint(path, values, version):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        feeds, variables = {}, {}
+        for name, value in values.items():
+            placeholder = tf.compat.v1.placeholder(value.dtype, value.shape)
+            feeds[placeholder] = value
+            # Reference variables, as in 2016.
+            variables[name] = tf.compat.v1.Variable(placeholder, use_resource=False)
+        session.run(tf.compat.v1.global_variables_initializer(), feeds)
+        saver = tf.compat.v1.train.Saver(variables, write_version=version)
+        saver.save(session, str(path), write_meta_graph=False, write_state=False)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return embedding.build()
+
+
+@pytest.fixture(scope="module")
+def forward(model):
+    """The model as a graph for any size: much quicker here than 800 layers one by one."""
+    signature = [tf.TensorSpec((None, None, None, 1))]
+    function = tf.function(lambda lightness: model(lightness), input_signature=signature)
+    return lambda lightness: function(lightness).numpy()
+
+
+@pytest.fixture
+def random_model(model):
+    embedding.load_weights(model, "random")
+    return model
+
+
+@pytest.fixture(scope="module")
+def slim():
+    """(lightness, the slim network's logits for it, its values)"""
+    lightness = pictures(height=120, width=120, seed=3)[:, :, 10:80]
+    network = SlimNetwork(seed=5)
+    rgb = tf.image.grayscale_to_rgb(tf.image.resize(lightness, (299, 299)))
+    return lightness, network.logits(rgb).numpy(), network.values
+
+
+@pytest.fixture
+def big_folder(tmp_path):
+    """For files of 200 MB: pytest would keep those of the last three runs."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+def test_build_is_the_published_network_frozen(model):
+    assert model.input_shape == (None, None, None, 1)
+    assert model.output_shape == (None, 1001)
+    # 55,873,736 with Keras's 1000 classes, and 1536 weights and a bias for the background class.
+    assert model.count_params() == 55_873_736 + 1537
+    assert not model.trainable and not model.trainable_weights
+
+
+@pytest.mark.slow
+def test_layer_names_and_float32_under_any_policy(model, forward):
+    names = [layer.name for layer in model.layers]
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        other = embedding.build()
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        embedding.load_weights(model, "random")
+        embedding.load_weights(other, "random")
+        lightness = pictures(1)
+        actual, expected = other(lightness), forward(lightness)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert [layer.name for layer in other.layers] == names
+    assert {layer.compute_dtype for layer in other.layers} == {"float32"}
+    assert {weight.dtype for weight in other.weights} == {"float32"}
+    assert actual.dtype == tf.float32
+    np.testing.assert_allclose(actual, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("height,width", [(96, 64), (450, 310)])
+def test_any_size_is_resized_bilinearly(random_model, forward, height, width):
+    lightness = pictures(1, 512, 512)[:, :height, :width]
+    resized = tf.image.resize(lightness, (299, 299), "bilinear")
+    actual = forward(lightness)
+    assert actual.shape == (1, 1001)
+    np.testing.assert_allclose(actual, forward(resized), atol=1e-4)
+    antialiased = tf.image.resize(lightness, (299, 299), "bilinear", antialias=True)
+    if height > 299:  # the comparison above can tell the two apart
+        assert np.abs(actual - forward(antialiased)).max() > 1e-2
+
+
+def test_training_changes_nothing(random_model, forward):
+    lightness = pictures(2)
+    expected = forward(lightness)
+    np.testing.assert_allclose(random_model(lightness, training=True), expected, atol=1e-4)
+    np.testing.assert_array_equal(forward(lightness), expected)
+
+
+def test_random_logits_are_of_order_one_and_tell_pictures_apart(random_model, forward):
+    logits = forward(pictures(8))
+    assert np.isfinite(logits).all()
+    assert 0.3 < logits.std() < 5.0
+    assert np.abs(logits.mean()) < 0.2
+    assert logits.std(axis=0).mean() > 0.1
+    distances = np.linalg.norm(logits[:, None] - logits[None], axis=-1) / 1001**0.5
+    assert distances[np.triu_indices(8, 1)].min() > 0.05
+
+
+def test_random_is_the_same_everywhere_and_leaves_the_global_seeds_alone(model):
+    keras.utils.set_random_seed(1)
+    np.random.seed(4)
+    expected = np.random.random_sample()
+    np.random.seed(4)
+    embedding.load_weights(model, "random")
+    assert np.random.random_sample() == expected
+    first = model.get_layer("Conv2d_1a_3x3").kernel.numpy()
+    last = model.get_layer("logits").kernel.numpy()
+    # Golden values: a change here changes every prepared store, and asks for a new "random-v..".
+    np.testing.assert_allclose(first[0, 0, 0, :3], [0.21144815, -0.5349006, -0.27385905], rtol=1e-6)
+    np.testing.assert_allclose(last[0, :3], [-0.13515821, 0.13986012, -0.16940628], rtol=1e-6)
+    assert embedding.fingerprint("random") == "random-v1"
+
+
+def test_random_sets_every_weight(model):
+    for weight in model.weights:
+        weight.assign(tf.fill(weight.shape, np.nan))
+    embedding.load_weights(model, "random")
+    assert all(np.isfinite(weight.numpy()).all() for weight in model.weights)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["V1", "V2"])
+def test_slim_checkpoint_gives_slims_logits(model, forward, slim, big_folder, version):
+    lightness, expected, values = slim
+    path = big_folder / "inception_resnet_v2_2016_08_30.ckpt"
+    leftovers = training_leftovers()
+    write_checkpoint(path, values | leftovers, getattr(tf.compat.v1.train.SaverDef, version))
+    assert path.is_file() == (version == "V1")
+    assert len(values) == len(model.weights)
+    for weight in model.weights:
+        weight.assign(tf.fill(weight.shape, np.nan))
+
+    embedding.load_weights(model, f"slim:{path}")
+
+    actual = forward(lightness)
+    assert expected.std() > 0.1 and np.abs(expected[0] - expected[1]).max() > 0.1
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4 * expected.std())
+    # Each value of the checkpoint is somewhere in the network, once.
+    digests = sorted(hashlib.sha256(value.tobytes()).digest() for value in values.values())
+    loaded = sorted(hashlib.sha256(weight.numpy().tobytes()).digest() for weight in model.weights)
+    assert loaded == digests
+
+    digest = hashlib.sha256()
+    for file in sorted(big_folder.iterdir(), key=lambda file: ".index" not in file.name):
+        digest.update(file.read_bytes())
+    assert embedding.fingerprint(f"slim:{path}") == f"slim-{digest.hexdigest()[:16]}"
+
+
+def write_v2(path, values):
+    """Quicker than a Saver for the many wrong checkpoints."""
+    tf.raw_ops.SaveV2(
+        prefix=str(path),
+        tensor_names=list(values),
+        shape_and_slices=[""] * len(values),
+        tensors=list(values.values()),
+    )
+
+
+@pytest.mark.parametrize(
+    "name,replacement",
+    [
+        ("InceptionResnetV2/Repeat_1/block17_7/Branch_1/Conv2d_0b_1x7/BatchNorm/beta", None),
+        ("InceptionResnetV2/Repeat_2/block8_3/Conv2d_1x1/biases", np.zeros(5, np.float32)),
+        ("InceptionResnetV2/Conv2d_2b_3x3/weights", np.zeros((3, 3, 32, 64), np.float64)),
+        ("InceptionResnetV2/Conv2d_1a_3x3/BatchNorm/gamma", np.ones(32, np.float32)),
+        ("InceptionV4/Conv2d_1a_3x3/weights", np.ones((3, 3, 3, 32), np.float32)),
+    ],
+    ids=["missing", "other shape", "other type", "unknown", "another network's"],
+)
+def test_slim_checkpoint_that_does_not_fit(model, slim, big_folder, name, replacement):
+    values = dict(slim[2])
+    values.pop(name, None)
+    if replacement is not None:
+        values[name] = replacement
+    write_v2(big_folder / "model.ckpt", values)
+    embedding.load_weights(model, "random")
+    before = model.get_layer("logits").kernel.numpy()
+
+    with pytest.raises(UserError) as error:
+        embedding.load_weights(model, f"slim:{big_folder / 'model.ckpt'}")
+
+    assert name in one_sentence(error)
+    np.testing.assert_array_equal(model.get_layer("logits").kernel, before)
+
+
+def test_slim_checkpoint_that_cannot_be_read(model, slim, big_folder):
+    (big_folder / "text.ckpt").write_text("weights" * 1000)
+    write_v2(big_folder / "whole.ckpt", slim[2])
+    shutil.copy(big_folder / "whole.ckpt.index", big_folder / "no_data.ckpt.index")
+    shutil.copy(big_folder / "whole.ckpt.index", big_folder / "cut.ckpt.index")
+    data = "ckpt.data-00000-of-00001"
+    shutil.copy(big_folder / f"whole.{data}", big_folder / f"cut.{data}")
+    os.truncate(big_folder / f"cut.{data}", 1_000_000)
+    for name in ("text.ckpt", "no_data.ckpt", "cut.ckpt"):
+        with pytest.raises(UserError) as error:
+            embedding.load_weights(model, f"slim:{big_folder / name}")
+        assert str(big_folder / name) in one_sentence(error)
+        assert "cannot be read" in one_sentence(error)
+    with pytest.raises(UserError, match="without .index") as error:
+        embedding.load_weights(model, f"slim:{big_folder / 'whole.ckpt.index'}")
+    one_sentence(error)
+
+
+@pytest.mark.parametrize("load", [True, False], ids=["load_weights", "fingerprint"])
+@pytest.mark.parametrize("weights", ["slim:{}/none.ckpt", "{}/none.weights.h5", "slim:{}"])
+def test_missing_files(model, tmp_path, weights, load):
+    weights = weights.format(tmp_path)
+    with pytest.raises(UserError) as error:
+        embedding.load_weights(model, weights) if load else embedding.fingerprint(weights)
+    assert weights.removeprefix("slim:") in one_sentence(error)
+
+
+@pytest.mark.parametrize("weights", ["", "none", "slim", "Random", "model.h5", "model.keras"])
+def test_other_names_are_refused(model, weights):
+    for call in (
+        lambda: embedding.load_weights(model, weights),
+        lambda: embedding.fingerprint(weights),
+    ):
+        with pytest.raises(UserError) as error:
+            call()
+        for accepted in ("imagenet", "slim:PATH", ".weights.h5", "random"):
+            assert accepted in one_sentence(error)
+
+
+@pytest.mark.slow
+def test_weights_file_comes_back(random_model, big_folder):
+    path = big_folder / "embedding.weights.h5"
+    random_model.save_weights(path)
+    expected = [weight.numpy() for weight in random_model.weights]
+    for weight in random_model.weights:
+        weight.assign(tf.zeros(weight.shape))
+
+    embedding.load_weights(random_model, str(path))
+
+    for weight, value in zip(random_model.weights, expected, strict=True):
+        np.testing.assert_array_equal(weight, value)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert embedding.fingerprint(str(path)) == f"file-{digest[:16]}"
+
+    with h5py.File(path, "r+") as file:
+        del file["layers/conv2d_100"]
+    with pytest.raises(UserError) as error:
+        embedding.load_weights(random_model, str(path))
+    assert str(path) in one_sentence(error)
+    os.truncate(path, 1_000_000)
+    with pytest.raises(UserError) as error:
+        embedding.load_weights(random_model, str(path))
+    assert str(path) in one_sentence(error)
+
+
+def test_weights_file_of_something_else(model, tmp_path):
+    path = tmp_path / "other.weights.h5"
+    path.write_text("not HDF5")
+    with pytest.raises(UserError) as error:
+        embedding.load_weights(model, str(path))
+    assert str(path) in one_sentence(error)
+    inputs = keras.Input((4,))
+    keras.Model(inputs, keras.layers.Dense(3)(inputs)).save_weights(path, overwrite=True)
+    with pytest.raises(UserError) as error:
+        embedding.load_weights(model, str(path))
+    assert str(path) in one_sentence(error)
+
+
+@pytest.fixture(scope="module")
+def imagenet_file(tmp_path_factory):
+    """(a file in the layout of Keras 2's weights files, logits of the network it is of)
+
+    The logits are for pictures(1, 80, 80).
+    """
+    network = keras.applications.InceptionResNetV2(
+        weights=None, classes=1000, classifier_activation=None
+    )
+    random = np.random.default_rng(9)
+    path = tmp_path_factory.mktemp("imagenet") / IMAGENET_FILE
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [layer.name.encode() for layer in network.layers]
+        file.attrs["backend"] = b"tensorflow"
+        file.attrs["keras_version"] = b"2.0.4"
+        for layer in network.layers:
+            group = file.create_group(layer.name)
+            names = []
+            for weight in layer.weights:
+                if weight.name == "moving_variance":
+                    value = random.uniform(0.3, 2.0, weight.shape)
+                elif weight.name == "kernel":
+                    fan_in = np.prod(weight.shape[:-1])
+                    value = random.normal(0, (2 / fan_in) ** 0.5, weight.shape)
+                else:
+                    value = random.normal(0.05, 0.2, weight.shape)
+                weight.assign(value)
+                names.append(f"{layer.name}/{weight.name}:0".encode())
+                group.create_dataset(names[-1].decode(), data=value.astype(np.float32))
+            group.attrs["weight_names"] = names
+    rgb = tf.image.grayscale_to_rgb(tf.image.resize(pictures(1, 80, 80), (299, 299)))
+    yield path, network(rgb, training=False).numpy()
+    shutil.rmtree(path.parent)
+
+
+@pytest.fixture
+def keras_home(monkeypatch, big_folder):
+    monkeypatch.setenv("KERAS_HOME", str(big_folder))
+    return big_folder
+
+
+def assert_holds_imagenet(forward, expected):
+    actual = forward(pictures(1, 80, 80))
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(actual[:, 1:], expected, rtol=0, atol=1e-4 * expected.std())
+    np.testing.assert_array_equal(actual[:, 0], 0.0)
+
+
+@pytest.mark.slow
+def test_imagenet_file_in_the_keras_cache(model, forward, imagenet_file, keras_home, monkeypatch):
+    path, expected = imagenet_file
+    cached = keras_home / "models" / IMAGENET_FILE
+    cached.parent.mkdir()
+    os.link(path, cached)
+    monkeypatch.setattr(embedding, "_IMAGENET_URL", "file:///nothing/to/download")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        embedding.load_weights(model, "imagenet")
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert_holds_imagenet(forward, expected)
+    # It is not the file that Keras publishes, and the fingerprint says so.
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert embedding.fingerprint("imagenet") == f"imagenet-{digest[:16]}"
+
+
+@pytest.mark.slow
+def test_imagenet_is_downloaded_into_the_keras_cache(
+    model, forward, imagenet_file, keras_home, monkeypatch
+):
+    path, expected = imagenet_file
+    monkeypatch.setattr(embedding, "_IMAGENET_URL", path.as_uri())
+    assert embedding.fingerprint("imagenet") == "imagenet"
+
+    with pytest.raises(UserError):  # the file is not the published one, so it is not taken
+        embedding.load_weights(model, "imagenet")
+    cached = keras_home / "models" / IMAGENET_FILE
+    assert not cached.exists()
+
+    md5 = hashlib.md5(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(embedding, "_IMAGENET_MD5", md5)
+    embedding.load_weights(model, "imagenet")
+    assert_holds_imagenet(forward, expected)
+    assert [file.name for file in cached.parent.iterdir()] == [IMAGENET_FILE]
+    assert embedding.fingerprint("imagenet") == "imagenet"
+
+
+def test_imagenet_download_that_fails(model, keras_home, monkeypatch):
+    # Nothing listens on the discard port; no_proxy keeps a proxy from answering in its place.
+    monkeypatch.setattr(embedding, "_IMAGENET_URL", f"http://127.0.0.1:9/{IMAGENET_FILE}")
+    monkeypatch.setenv("no_proxy", "*")
+    start = time.monotonic()
+    with pytest.raises(UserError) as error:
+        embedding.load_weights(model, "imagenet")
+    assert time.monotonic() - start < 10.0
+    text = one_sentence(error)
+    assert str(keras_home / "models" / IMAGENET_FILE) in text
+    for flag in ("--embedding_weights=imagenet", "--embedding_weights=slim:PATH", "random"):
+        assert flag in text
+    assert not list((keras_home / "models").iterdir())
+
+
+@pytest.mark.parametrize("damage", ["cut", "another network's"])
+def test_imagenet_file_in_the_cache_that_is_wrong(model, imagenet_file, keras_home, damage):
+    cached = keras_home / "models" / IMAGENET_FILE
+    cached.parent.mkdir()
+    if damage == "cut":
+        shutil.copy(imagenet_file[0], cached)
+        os.truncate(cached, 1_000_000)
+    else:
+        with h5py.File(cached, "w") as file:
+            file.attrs["layer_names"] = [b"dense"]
+            file.create_group("dense").attrs["weight_names"] = [b"dense/kernel:0"]
+            file["dense"].create_dataset("dense/kernel:0", data=np.zeros((2, 3), np.float32))
+    with pytest.raises(UserError) as error:
+        embedding.load_weights(model, "imagenet")
+    assert str(cached) in one_sentence(error)
+    assert cached.exists()  # the user's file is the user's to delete

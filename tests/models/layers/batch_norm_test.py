@@ -1,0 +1,82 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from koalagan.models.layers.batch_norm import FusedBatchNormalization
+
+SHAPE = (3, 5, 4, 6)
+
+
+def layer_and_keras_own(dtype="float32"):
+    """Both with the same weights and statistics, none of them as built."""
+    rng = np.random.default_rng(0)
+    values = [rng.uniform(0.5, 2, SHAPE[-1]), *rng.normal(size=(2, SHAPE[-1]))]
+    values.append(rng.uniform(0.5, 2, SHAPE[-1]))
+    fused = FusedBatchNormalization(momentum=0.9, epsilon=1e-5, dtype=dtype)
+    plain = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
+    for layer in (fused, plain):
+        layer.build(SHAPE)
+        layer.set_weights(values)
+    return fused, plain
+
+
+def picture():
+    return tf.constant(np.random.default_rng(1).normal(2, 3, SHAPE), tf.float32)
+
+
+def answer_and_gradients(layer, inputs, training):
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = layer(inputs, training=training)
+        loss = tf.reduce_sum(tf.sin(tf.cast(outputs, tf.float32)))
+    return [outputs, *tape.gradient(loss, [inputs, *layer.trainable_variables])]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("trainable", [True, False])
+def test_gives_what_keras_gives(training, trainable):
+    fused, plain = layer_and_keras_own()
+    fused.trainable = plain.trainable = trainable
+    for got, expected in zip(
+        answer_and_gradients(fused, picture(), training),
+        answer_and_gradients(plain, picture(), training),
+        strict=True,
+    ):
+        np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_moving_statistics_follow_the_mean_and_the_unbiased_variance():
+    fused, _ = layer_and_keras_own()
+    mean, variance = fused.moving_mean.numpy(), fused.moving_variance.numpy()
+    fused(picture(), training=False)
+    np.testing.assert_array_equal(fused.moving_mean, mean)
+    flat = picture().numpy().reshape(-1, SHAPE[-1])
+    fused(picture(), training=True)
+    np.testing.assert_allclose(fused.moving_mean, 0.9 * mean + 0.1 * flat.mean(0), rtol=1e-5)
+    unbiased = flat.var(0, ddof=1)
+    np.testing.assert_allclose(fused.moving_variance, 0.9 * variance + 0.1 * unbiased, rtol=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_stays_half_with_float32_statistics(dtype, training):
+    fused, plain = layer_and_keras_own(f"mixed_{dtype}")
+    inputs = tf.cast(picture(), dtype)
+    outputs, *gradients = answer_and_gradients(fused, inputs, training)
+    expected, *wanted = answer_and_gradients(plain, tf.cast(inputs, tf.float32), training)
+    assert outputs.dtype == dtype and gradients[0].dtype == dtype
+    assert all(weight.dtype == "float32" for weight in fused.weights)
+    np.testing.assert_allclose(tf.cast(outputs, tf.float32), expected, atol=0.05)
+    for got, want in zip(gradients[1:], wanted[1:], strict=True):
+        np.testing.assert_allclose(got, want, atol=0.5, rtol=0.05)
+
+
+def test_save_and_reload(tmp_path):
+    inputs = keras.Input(SHAPE[1:])
+    model = keras.Model(inputs, FusedBatchNormalization(momentum=0.9)(inputs))
+    model(picture(), training=True)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again(picture()), model(picture()))

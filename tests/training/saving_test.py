@@ -1,0 +1,208 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""When a run saves itself and how it stops; that nothing is lost, experiments/torture.py sees."""
+
+import os
+import signal
+
+import keras
+import pytest
+import tensorflow as tf
+from helpers import tiny
+
+from koalagan.training import checkpoint, gan, saving
+
+
+class At(keras.callbacks.Callback):
+    """Does something at one moment of training: "train", "test" or "epoch", and its number."""
+
+    def __init__(self, moment, number, action):
+        super().__init__()
+        self._moment, self._number, self._action = moment, number, action
+
+    def _reach(self, moment, number):
+        if (moment, number) == (self._moment, self._number):
+            self._action()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._reach("train", int(self.model.step))
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._reach("test", int(self.model.step))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._reach("epoch", epoch + 1)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Trains a tiny model, three steps an epoch; returns its checkpoint and its Saver."""
+
+    def train(epochs=3, callbacks=(), batches=None, patience=0, **options):
+        model = tiny.gan()
+        run_checkpoint = checkpoint.RunCheckpoint(model, str(tmp_path), keep=99)
+        saver = saving.Saver(run_checkpoint, 3, **options)
+        saver.patience = patience
+        model.compile(adversarial=False)
+        batches = batches or tf.data.Dataset.from_tensors(tiny.batch()).repeat()
+        train.model, train.checkpoint, train.saver = model, run_checkpoint, saver
+        with saver:
+            model.fit(
+                batches,
+                steps_per_epoch=3,
+                epochs=epochs,
+                validation_data=tf.data.Dataset.from_tensors(tiny.batch()).repeat(2),
+                verbose=0,
+                shuffle=False,
+                callbacks=[*callbacks, saver],
+            )
+
+    return train
+
+
+def saved(tmp_path):
+    names = os.listdir(tmp_path / "checkpoints")
+    return {name.removesuffix(".index") for name in names if name.endswith(".index")}
+
+
+def ask(number=signal.SIGTERM):
+    return lambda: os.kill(os.getpid(), number)
+
+
+def test_every_epoch_is_saved(run, tmp_path):
+    run(best_metric="loss_G_L1")
+    assert {"step-3", "step-6", "step-9"} <= saved(tmp_path)
+
+
+def test_saving_by_steps_and_by_time(run, tmp_path):
+    written = []
+    run(epochs=2, every_steps=2, before_save=lambda: written.append(int(run.model.step)))
+    assert {"step-2", "step-3", "step-4", "step-6"} <= saved(tmp_path)
+    assert written == [2, 3, 4, 6]  # the last step of an epoch once, when it is validated
+
+
+def test_saving_by_time(run, tmp_path, monkeypatch):
+    clock = iter(range(0, 10**6, 30))
+    monkeypatch.setattr(saving.time, "monotonic", lambda: next(clock))
+    run(epochs=1, every_minutes=1)
+    assert {"step-2", "step-3"} <= saved(tmp_path) and "step-1" not in saved(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_saves_after_the_step_and_the_second_stops_at_once(run, tmp_path, number):
+    former = signal.getsignal(number)
+    again = []
+
+    def twice():
+        os.kill(os.getpid(), number)
+        again.append(signal.getsignal(number))
+
+    with pytest.raises(saving.Stopped):
+        run(callbacks=[At("train", 4, twice)])
+    assert run.saver.stopped_by == number and int(run.model.step) == 4
+    assert "step-4" in saved(tmp_path)
+    assert again == [former] and signal.getsignal(number) is former
+
+
+def restored(folder):
+    """A run as the same command finds it: its model, what its callbacks know, its Saver."""
+    model = tiny.gan(seed=1)
+    run_checkpoint = checkpoint.RunCheckpoint(model, str(folder))
+    assert run_checkpoint.restore()
+    model.compile(adversarial=False)
+    return model, run_checkpoint.progress, saving.Saver(run_checkpoint, 3)
+
+
+@pytest.mark.parametrize("moment", ["train", "test"])
+def test_a_signal_before_an_epoch_is_validated_does_not_wait_for_it(run, tmp_path, moment):
+    with pytest.raises(saving.Stopped):
+        run(callbacks=[At(moment, 3, ask())])
+    assert saved(tmp_path) == {"step-3-unvalidated"}
+    _, progress, _ = restored(tmp_path)
+    assert progress["losses"]["loss_G"][1] == 3  # of training, which validation has not touched
+    assert progress.get("validated", 0) == 0
+
+
+def test_a_signal_at_an_epochs_end(run, tmp_path):
+    with pytest.raises(saving.Stopped):
+        run(callbacks=[At("epoch", 1, ask())])
+    assert "step-3" in saved(tmp_path)
+
+
+def test_a_continued_epoch_goes_on_with_its_sums(run, tmp_path):
+    sums = {}
+    with pytest.raises(saving.Stopped):
+        run(callbacks=[At("train", 2, ask())])
+    model, progress, saver = restored(tmp_path)
+    before = progress["losses"]
+    look = At("train", 3, lambda: sums.update(model.sums()))
+    data = tf.data.Dataset.from_tensors(tiny.batch())
+    model.fit(data, verbose=0, shuffle=False, callbacks=[look, saver])
+    assert sums["loss_G"][1] == 3 and sums["loss_G"][0] > before["loss_G"][0]
+
+
+def test_the_best_epoch_of_a_phase(run, monkeypatch):
+    values = iter([5.0, 7.0, 6.0, 7.0])
+    steps = []
+    run(epochs=0)
+    run_checkpoint, model = run.checkpoint, run.model
+    monkeypatch.setattr(run_checkpoint, "save_best", lambda: steps.append(int(model.step)))
+    saver = run.saver
+    for epoch in range(4):
+        model.step.assign(3 * epoch + 3)
+        saver.on_epoch_end(epoch, {"val_psnr": next(values)})
+    assert steps == [3, 6] and run_checkpoint.progress["best"]["epoch"] == 2
+    # What a discriminator costs does not make an epoch before it the best one.
+    model.compile(adversarial=True)
+    model.step.assign(15)
+    saver.on_epoch_end(4, {"val_psnr": 1.0})
+    assert steps == [3, 6, 15] and run_checkpoint.progress["best"]["value"] == 1.0
+
+
+def test_patience(run):
+    model = run(epochs=0) or run.model
+    saver = run.saver
+    saver.patience = 2
+    for epoch, (value, stopped) in enumerate([(5.0, False), (4.0, False), (4.5, True)]):
+        saver.on_epoch_end(epoch, {"val_psnr": value})
+        assert model.stop_training is stopped and saver.out_of_patience is stopped
+
+
+def test_a_phase_begins_with_new_patience(run):
+    model = run(epochs=0) or run.model
+    saver = run.saver
+    for epoch, value in enumerate([5.0, 4.0, 4.5]):
+        saver.on_epoch_end(epoch, {"val_psnr": value})
+    model.compile(adversarial=True)
+    saver.patience = 1
+    assert not saver.out_of_patience
+
+
+def test_a_validation_that_is_stopped_twice_keeps_the_epochs_sums(run, tmp_path):
+    with pytest.raises(saving.Stopped):
+        run(callbacks=[At("test", 3, ask())])
+    model, progress, saver = restored(tmp_path)
+    sums = progress["losses"]
+    data = tf.data.Dataset.from_tensors(tiny.batch())
+    with saver, pytest.raises(saving.Stopped):
+        everyone = keras.callbacks.CallbackList([At("test", 3, ask()), saver], model=model)
+        everyone.on_epoch_begin(0)
+        model.evaluate(data, verbose=0, callbacks=everyone)
+    assert restored(tmp_path)[1]["losses"] == sums and sums["loss_G"][1] == 3
+
+
+def test_losses_that_are_no_numbers_end_training_within_check_every_steps(run, tmp_path):
+    good, bad = tiny.batch(), tiny.batch()
+    bad["ab"] = bad["ab"] * float("nan")
+    steps = [good] * 4 + [bad] + [good] * 4
+    batches = tf.data.Dataset.from_generator(
+        lambda: iter(steps),
+        output_signature={
+            name: tf.TensorSpec(value.shape, value.dtype) for name, value in good.items()
+        },
+    )
+    with pytest.raises(gan.NotFinite, match="loss_G_L1 nan") as info:
+        run(batches=batches, check_every=2, every_steps=1)
+    assert info.value.step == 4
+    # Saved just before; never with what the bad step has left.
+    assert int(run.model.step) == 5 and "step-4" in saved(tmp_path)
+    assert not {"step-5", "step-6"} & saved(tmp_path)
