@@ -1,28 +1,35 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Files: written whole or not at all, and told apart by what they hold."""
+"""Files and folders: written whole or not at all, locked, and identified by their contents."""
 
+import contextlib
 import hashlib
 import os
+import shutil
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from koalagan.errors import UserError
+
+# How unfinished files and folders are named, for whoever cleans up after a killed process.
+UNFINISHED = ("*.writing-*", "*.replaced-*")
 
 
 def publish(path: str | Path, write: Callable[[Path], Any]) -> None:
-    """Writes `path` under another name and renames it, so that a stop at any time harms nothing.
+    """Writes a file under a temporary name and renames it, so that a stop at any time harms nothing.
 
     Args:
         path: the file; an older one is replaced.
-        write: writes the file whose path it gets. That path has the same ending.
+        write: writes the file at the path that it is given, which has the same extension.
 
     Raises:
         OSError: the file cannot be written; the older one is still there.
     """
     path = Path(path)
-    # Short where the name is long: both have to fit into what file systems take.
+    # Shortened, because file systems limit the length of a name.
     own = f"{os.getpid()}-{threading.get_ident()}"
     temporary = path.with_name(f".{path.stem[:40]}.writing-{own}{path.suffix}")
     try:
@@ -34,7 +41,7 @@ def publish(path: str | Path, write: Callable[[Path], Any]) -> None:
 
 
 def publish_text(path: str | Path, text: str) -> None:
-    """`publish` of a text in UTF-8; what is no text in it, as in names of files, is escaped.
+    """Writes text as UTF-8 by `publish`; what UTF-8 cannot encode, as in file names, is escaped.
 
     Raises:
         OSError: the file cannot be written; the older one is still there.
@@ -42,8 +49,43 @@ def publish_text(path: str | Path, text: str) -> None:
     publish(path, lambda temporary: temporary.write_text(text, "utf-8", "backslashreplace"))
 
 
+@contextlib.contextmanager
+def published_folder(path: str | Path) -> Iterator[str]:
+    """A folder to write to, which replaces the folder `path` when the context ends without error.
+
+    Raises:
+        OSError: the folder cannot be written; the older one is still there.
+    """
+    path = os.fspath(path)
+    # Next to its final place, so that the rename stays on one file system.
+    temporary = f"{path}.writing-{os.getpid()}"
+    try:
+        os.makedirs(temporary)
+        yield temporary
+        if not os.path.isdir(path):
+            os.rename(temporary, path)
+            return
+        # A folder that is not empty cannot be renamed over.
+        earlier = f"{path}.replaced-{os.getpid()}"
+        os.rename(path, earlier)
+        os.rename(temporary, path)
+        shutil.rmtree(earlier)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def delete_unfinished(folder: str | Path) -> None:
+    """Deletes what killed processes left of `publish` and `published_folder` below a folder."""
+    for pattern in UNFINISHED:
+        for path in Path(folder).rglob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
 def flush_to_disk(path: str | Path) -> None:
-    """Waits until a file outlives the machine's being switched off."""
+    """Waits until a file has reached the disk, so that it survives a power failure."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -51,18 +93,46 @@ def flush_to_disk(path: str | Path) -> None:
         os.close(handle)
 
 
-def check_readable(path: str | Path) -> None:
-    """Refuses a place that TensorFlow can write checkpoints and SavedModels to and not read from.
+@contextlib.contextmanager
+def locked(path: str | Path, when_taken: Callable[[], Any]) -> Iterator[None]:
+    """Holds a lock between processes for as long as the context lasts.
 
-    It takes the names of checkpoints for patterns.
+    Args:
+        path: the lock's file, which is made and deleted; its folder must exist.
+        when_taken: called where another process holds the lock. It may raise; if it returns, the
+            lock is waited for.
 
     Raises:
-        UserError: it is such a one.
+        OSError: the lock's file cannot be written.
     """
-    if bad := [character for character in "[\\" if character in os.path.abspath(path)]:
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        when_taken()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        # While it is held: whoever waits for a deleted file starts anew. Windows refuses to.
+        with contextlib.suppress(OSError):
+            Path(path).unlink()
+        lock.release()
+
+
+def check_readable(path: str | Path) -> None:
+    """Refuses a path that TensorFlow can write checkpoints and SavedModels to but not read from.
+
+    TensorFlow takes the paths of checkpoints for patterns.
+
+    Raises:
+        UserError: the path holds a character with a meaning in patterns.
+    """
+    path = os.path.abspath(path)
+    if bad := [character for character in "[\\" if character in path]:
         raise UserError(
-            f"TensorFlow cannot read what lies in {os.path.abspath(path)}, for the {bad[0]} in its "
-            "name: rename it, or name another."
+            f"TensorFlow cannot read files from {path} because its name contains {bad[0]}: rename "
+            "the folder, or choose another one."
         )
 
 
@@ -70,7 +140,7 @@ def digest(paths: Iterable[str], algorithm: str = "sha256") -> str:
     """The hexadecimal digest of the contents of files, one after the other.
 
     Raises:
-        UserError: one cannot be read.
+        UserError: a file cannot be read.
     """
     total = hashlib.new(algorithm, usedforsecurity=False)
     for path in paths:

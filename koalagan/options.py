@@ -1,0 +1,151 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Options: frozen dataclasses whose fields are command-line flags.
+
+A field made by `option` is the one place that states a flag's name, type, default, limits and help.
+A command reads its flags once into such an object (`from_flags`) and passes the object on; nothing
+below a command sees absl's `FlagValues`.
+
+    @dataclasses.dataclass(frozen=True)
+    class Saving:
+        "When a run saves itself."
+        keep_checkpoints: int = option(2, "How many checkpoints to keep.", minimum=1)
+
+A field whose type is another such class is a group: its flags are defined too, under the first line
+of its docstring.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+from absl import flags
+
+_Options = TypeVar("_Options")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: Sequence[str] | None = None,
+    required: bool = False,
+) -> Any:
+    """A dataclass field that is a command-line flag of the same name.
+
+    The field's type is bool, int, float or str, each possibly `| None`, or `tuple[str, ...]` for a
+    flag that may be repeated.
+
+    Args:
+        default: the value where the flag is not given.
+        help: what `--help` says.
+        minimum, maximum: the limits of a number.
+        choices: the values that a string may have.
+        required: the flag has to be given.
+    """
+    limits = {"minimum": minimum, "maximum": maximum, "choices": choices, "required": required}
+    return dataclasses.field(default=default, metadata={"help": help, **limits})
+
+
+def groups(options: type) -> Iterator[type]:
+    """The dataclasses that hold the flags of `options`: itself, or those of its fields."""
+    hints = typing.get_type_hints(options)
+    nested = [hints[field.name] for field in dataclasses.fields(options)]
+    if all(map(dataclasses.is_dataclass, nested)):
+        for group in nested:
+            yield from groups(group)
+    else:
+        yield options
+
+
+def title(group: type) -> str:
+    """The heading of a group of flags: the first line of its docstring."""
+    return (group.__doc__ or group.__name__).strip().splitlines()[0]
+
+
+def define_flags(options: type, flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags of `options` on `flag_values`, with their group's title as module name."""
+    for group in groups(options):
+        hints = typing.get_type_hints(group)
+        for field in dataclasses.fields(group):
+            _define(field, hints[field.name], title(group), flag_values)
+
+
+def _define(field: dataclasses.Field, hint: Any, module: str, values: flags.FlagValues) -> None:
+    facts = field.metadata
+    common = {
+        "name": field.name,
+        "default": field.default,
+        "help": facts["help"],
+        "flag_values": values,
+        "module_name": module,
+        "required": facts["required"],
+    }
+    if facts["required"]:
+        common["default"] = None
+    limits = {"lower_bound": facts["minimum"], "upper_bound": facts["maximum"]}
+    kind = _kind(hint)
+    if facts["choices"]:
+        flags.DEFINE_enum(enum_values=list(facts["choices"]), **common)
+    elif kind is bool:
+        flags.DEFINE_boolean(**common)
+    elif kind is int:
+        flags.DEFINE_integer(**common, **limits)
+    elif kind is float:
+        flags.DEFINE_float(**common, **limits)
+    elif kind is str:
+        flags.DEFINE_string(**common)
+    elif kind is tuple:
+        flags.DEFINE_multi_string(**common)
+    else:
+        raise TypeError(f"The option {field.name} has the unsupported type {hint}.")
+
+
+def _kind(hint: Any) -> Any:
+    """The type of a field without its `| None`; tuple for `tuple[str, ...]`."""
+    if isinstance(hint, types.UnionType):
+        (hint,) = (kind for kind in typing.get_args(hint) if kind is not types.NoneType)
+    return typing.get_origin(hint) or hint
+
+
+def from_flags(options: type[_Options], flag_values: flags.FlagValues) -> _Options:
+    """Reads an object of the dataclass `options` from parsed flags."""
+    hints = typing.get_type_hints(options)
+    values = {}
+    for field in dataclasses.fields(options):
+        if dataclasses.is_dataclass(hints[field.name]):
+            values[field.name] = from_flags(hints[field.name], flag_values)
+        else:
+            value = flag_values[field.name].value
+            values[field.name] = tuple(value) if isinstance(value, list) else value
+    return options(**values)
+
+
+def values(options: Any) -> dict[str, Any]:
+    """The values of all flags of an options object by name, those of its groups included."""
+    found = {}
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        found |= values(value) if dataclasses.is_dataclass(value) else {field.name: value}
+    return found
+
+
+def replace(options: _Options, **changes: Any) -> _Options:
+    """A copy with other values, by the names of flags, also of those in groups."""
+    own = {}
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if dataclasses.is_dataclass(value):
+            names = {inner for inner in values(value) if inner in changes}
+            if names:
+                own[field.name] = replace(value, **{name: changes.pop(name) for name in names})
+        elif field.name in changes:
+            own[field.name] = changes.pop(field.name)
+    if changes:
+        raise TypeError(f"{type(options).__name__} has no option {', '.join(changes)}.")
+    return dataclasses.replace(options, **own)
