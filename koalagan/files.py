@@ -19,7 +19,7 @@ UNFINISHED = ("*.writing-*", "*.replaced-*")
 
 
 def publish(path: str | Path, write: Callable[[Path], Any]) -> None:
-    """Writes a file under a temporary name and renames it, so that a stop at any time harms nothing.
+    """Writes a file under a temporary name and renames it, so a stop at any time does no harm.
 
     Args:
         path: the file; an older one is replaced.

@@ -65,7 +65,7 @@ def groups(options: type) -> Iterator[type]:
 
 def title(group: type) -> str:
     """The heading of a group of flags: the first line of its docstring."""
-    return (group.__doc__ or group.__name__).strip().splitlines()[0]
+    return (group.__doc__ or group.__name__).strip().splitlines()[0].rstrip(".")
 
 
 def define_flags(options: type, flag_values: flags.FlagValues = flags.FLAGS) -> None:
