@@ -24,6 +24,8 @@ from typing import Any, TypeVar
 
 from absl import flags
 
+from koalagan.errors import UserError
+
 _Options = TypeVar("_Options")
 
 
@@ -46,7 +48,7 @@ def option(
         help: what `--help` says.
         minimum, maximum: the limits of a number.
         choices: the values that a string may have.
-        required: the flag has to be given.
+        required: `require` refuses flags without it.
     """
     limits = {"minimum": minimum, "maximum": maximum, "choices": choices, "required": required}
     return dataclasses.field(default=default, metadata={"help": help, **limits})
@@ -84,10 +86,7 @@ def _define(field: dataclasses.Field, hint: Any, module: str, values: flags.Flag
         "help": facts["help"],
         "flag_values": values,
         "module_name": module,
-        "required": facts["required"],
     }
-    if facts["required"]:
-        common["default"] = None
     limits = {"lower_bound": facts["minimum"], "upper_bound": facts["maximum"]}
     kind = _kind(hint)
     if facts["choices"]:
@@ -124,6 +123,18 @@ def from_flags(options: type[_Options], flag_values: flags.FlagValues) -> _Optio
             value = flag_values[field.name].value
             values[field.name] = tuple(value) if isinstance(value, list) else value
     return options(**values)
+
+
+def require(options: type, flag_values: flags.FlagValues) -> None:
+    """Checks that all required flags were given.
+
+    Raises:
+        UserError: one was not.
+    """
+    for group in groups(options):
+        for field in dataclasses.fields(group):
+            if field.metadata["required"] and not flag_values[field.name].value:
+                raise UserError(f"--{field.name} is missing: {field.metadata['help']}")
 
 
 def values(options: Any) -> dict[str, Any]:
