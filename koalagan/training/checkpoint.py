@@ -1,18 +1,17 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Saving and continuing a run: both networks, all three optimizers with their loss scale, counters.
+"""Checkpoints of a run: both networks, all three optimizers with their loss scales, counters.
 
 WORKDIR/checkpoints/
   step-N             everything, after N steps; the newest few
-  step-N-unvalidated the same at an epoch's end that is not validated yet
+  step-N-unvalidated the same, at the end of an epoch that is not validated yet
   best-N             the generator alone, after the epoch with the best validation metric
 
-Each is a `tf.train.Checkpoint` (an index and a data file), which TensorFlow writes under another
-name and renames, the index last. One that cannot be read, from a disk that was full or a machine
-that was switched off, is set aside, and the one before it is used. Keras's own BackupAndRestore
-would keep only the epoch and the first optimizer.
+Each is a `tf.train.Checkpoint` (an index and a data file), which TensorFlow writes under temporary
+names and renames, the index last. A checkpoint that cannot be read, after a full disk or a power
+failure, is set aside, and the one before it is used. Keras's BackupAndRestore would keep only the
+epoch and the first optimizer.
 """
 
-import json
 import os
 import re
 import shutil
@@ -27,22 +26,24 @@ import tensorflow as tf
 from koalagan import files
 from koalagan.errors import UserError, one_line
 from koalagan.training.gan import ColorizationGAN
+from koalagan.training.state import RunState
 
-# TensorFlow tells a short file by an IndexError.
+# TensorFlow raises an IndexError for a truncated file.
 _UNREADABLE = (AssertionError, IndexError, ValueError, tf.errors.OpError)
 
 
-class _Progress(tf.train.experimental.PythonState):
-    """What the callbacks know of a run, in its checkpoints as JSON."""
+class _SavedState(tf.train.experimental.PythonState):
+    """A run's state as a part of its checkpoints, in JSON."""
 
     def __init__(self):
-        self.values: dict[str, Any] = {}
+        self.state = RunState()
 
     def serialize(self) -> str:
-        return json.dumps(self.values)
+        return self.state.to_json()
 
     def deserialize(self, string_value: str | bytes) -> None:
-        self.values = json.loads(string_value)
+        # In place: the callbacks hold the same object.
+        vars(self.state).update(vars(RunState.from_json(string_value)))
 
 
 class RunCheckpoint:
@@ -61,7 +62,7 @@ class RunCheckpoint:
         self._gan = gan
         self._folder = _folder(workdir)
         self._keep = keep
-        self._progress = _Progress()
+        self._saved_state = _SavedState()
         self._checkpoint = tf.train.Checkpoint(
             generator=gan.generator,
             discriminator=gan.discriminator,
@@ -70,13 +71,13 @@ class RunCheckpoint:
             discriminator_optimizer=gan.discriminator_optimizer,
             step=gan.step,
             adversarial_step=gan.adversarial_step,
-            progress=self._progress,
+            progress=self._saved_state,  # the name under which older runs have it too
         )
 
     @property
-    def progress(self) -> dict[str, Any]:
-        """What the callbacks know of the run: JSON-able, saved and restored with the rest."""
-        return self._progress.values
+    def state(self) -> RunState:
+        """The run's state, saved and restored with the weights."""
+        return self._saved_state.state
 
     def restore(self) -> bool:
         """Restores the newest checkpoint, every variable of it; False where there is none.
@@ -92,14 +93,14 @@ class RunCheckpoint:
         )
 
     def save(self, validated: bool = True) -> str:
-        """Writes a checkpoint of the current step, and deletes those that are older than the kept.
+        """Writes a checkpoint of the current step, and deletes all but the newest ones.
 
         Args:
             validated: False at the end of an epoch that is not validated yet.
 
         Raises:
-            NotFinite: the model has gone wrong, and is not saved.
-            UserError: it cannot be written; those before it are whole.
+            NotFinite: training diverged; the model is not saved.
+            UserError: it cannot be written; earlier ones are intact.
         """
         self._gan.check_finite()
         name = f"step-{int(self._gan.step)}" + ("" if validated else "-unvalidated")
@@ -108,7 +109,7 @@ class RunCheckpoint:
         return path
 
     def tidy(self) -> None:
-        """Deletes what is older than the kept ones, also what a run that was killed has left.
+        """Deletes older checkpoints, and what a killed process left.
 
         Raises:
             UserError: the folder cannot be written.
@@ -120,7 +121,7 @@ class RunCheckpoint:
             shutil.rmtree(unfinished, ignore_errors=True)
         if not found:
             return
-        # For `tf.train.latest_checkpoint`; nothing here reads it.
+        # For users of `tf.train.latest_checkpoint`; koalagan does not read it.
         newest = f'model_checkpoint_path: "{found[0].name}"\n'
         try:
             files.publish_text(self._folder / "checkpoint", newest)
@@ -128,9 +129,9 @@ class RunCheckpoint:
             raise self._cannot_write(found[0], error) from error
 
     def save_best(self) -> None:
-        """Writes the generator as the best; `drop_former_best` deletes the one before.
+        """Writes the generator as the best one; `drop_former_best` deletes the one before.
 
-        Not here: until the next checkpoint says so, that one is still the best.
+        Not here: until the next checkpoint is written, the former one is still the best.
         """
         self._write(
             tf.train.Checkpoint(generator=self._gan.generator), f"best-{int(self._gan.step)}"
@@ -166,7 +167,7 @@ def _folder(workdir: str) -> Path:
 
 
 def _found(folder: Path, kind: str) -> list[Path]:
-    """Checkpoints without their endings, newest first."""
+    """Paths of checkpoints without their extensions, newest first."""
     found = []
     for index in folder.glob(f"{kind}-*.index"):
         if name := re.fullmatch(rf"{kind}-(\d+)(-unvalidated)?", index.stem):
@@ -175,7 +176,7 @@ def _found(folder: Path, kind: str) -> list[Path]:
 
 
 def _files(path: Path) -> list[Path]:
-    """A checkpoint's files; without the first it is none any more."""
+    """A checkpoint's files; without the first, the index, it is no longer found."""
     return [path.with_name(f"{path.name}.index"), *path.parent.glob(f"{path.name}.data-*")]
 
 
@@ -187,12 +188,12 @@ def _delete(path: Path) -> None:
 def _restore_newest(
     folder: Path, kind: str, restore: Callable[[str], Any], *, set_aside: bool
 ) -> bool:
-    """Restores the newest that can be read, and names the damaged ones after it.
+    """Restores the newest checkpoint that can be read, and reports damaged ones that are newer.
 
     Args:
         folder, kind: see `_found`.
         restore: reads a checkpoint.
-        set_aside: rename the damaged ones, as only the run itself may.
+        set_aside: rename the damaged ones, which only the run itself may do.
     """
     damaged: list[tuple[Path, Exception]] = []
     for path in _found(folder, kind):
@@ -215,9 +216,9 @@ def _restore_newest(
     if damaged:
         path, error = damaged[0]
         raise UserError(
-            f"the checkpoint {path} cannot be restored ({one_line(error)}): it is damaged or "
-            "another version's or another network's, and there is none before it that is not; "
-            "name another --workdir to begin anew."
+            f"the checkpoint {path} cannot be restored ({one_line(error)}): it is damaged, or of "
+            "another version or another network, and so are all before it; name another --workdir "
+            "to start a new run."
         ) from error
     return False
 
@@ -236,5 +237,5 @@ def restore_generator(generator: keras.Model, workdir: str, *, best: bool = Fals
 
     kind = "best" if best else "step"
     if not _restore_newest(_folder(workdir), kind, restore, set_aside=False):
-        what = "no best checkpoint: no epoch of it is validated" if best else "no checkpoint"
-        raise UserError(f"{workdir} holds {what}: train it first, or name another run.")
+        what = "no best checkpoint, since no epoch is validated" if best else "no checkpoint"
+        raise UserError(f"{workdir} has {what}: train it first, or name another run.")

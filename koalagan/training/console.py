@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""What a run tells on the terminal while it learns: a progress line, and warnings in words."""
+"""What a run shows on the terminal while it trains: a progress line, and warnings."""
 
 import sys
 import time
@@ -8,6 +8,7 @@ from collections.abc import Callable
 import keras
 
 from koalagan import progress
+from koalagan.training.state import RunState
 
 
 class ProgressLine(keras.callbacks.Callback):
@@ -27,7 +28,7 @@ class ProgressLine(keras.callbacks.Callback):
         self._bar = None
 
     def close(self) -> None:
-        """Ends the bar of an epoch that is not going to end."""
+        """Closes the bar of an epoch that will not be finished."""
         if self._bar is not None:
             self._bar.close()
 
@@ -47,7 +48,7 @@ class ProgressLine(keras.callbacks.Callback):
         self._trained += self._batch_size
 
     def on_test_begin(self, logs=None):
-        # Validation is not training: its time must not enter the rate.
+        # The time of validation must not enter the rate.
         self._rate = self._trained / (time.monotonic() - self._started)
         self._bar.close()
 
@@ -64,57 +65,55 @@ class ProgressLine(keras.callbacks.Callback):
                 f" {name} {validation[name]:.4g}"
                 for name in ("psnr", "psnr_pooled", "ssim", "colorfulness")
             )
-            # None where the run was stopped just before validation.
+            # No rate where the run was stopped just before validation.
             + (f" | {self._rate:.1f} pictures/s" if self._trained else ""),
             flush=True,
         )
 
 
 class Watch(keras.callbacks.Callback):
-    """Says once, in words, when a GAN's training has gone one of the two ways that it goes wrong.
+    """Warns once when adversarial training fails in one of its two usual ways.
 
     Args:
-        progress: what the run's checkpoints keep for its callbacks (`RunCheckpoint.progress`).
-        say: is given each sentence, which is printed too.
+        state: the run's; `lost` and `said` belong to this callback.
+        say: called with each warning, which is also printed.
     """
 
-    # The Inception-GAN paper's discriminator had won at a loss of 0.003 (its batch of 16); at
-    # balance, where it cannot tell, the loss is 0.69.
+    # In the Inception-GAN paper the discriminator had won at a loss of 0.003 (batch size 16); at
+    # balance, where it cannot tell real from fake, the loss is 0.69.
     WON = 0.05
     EPOCHS = 2
-    # Of 255 levels; photographs have about 45, and a model that learns by L1 alone 6 and more.
-    GREY = 2.0
+    # Colorfulness, of 255 levels: photographs have about 45, a model trained by L1 alone at least 6.
+    GRAY = 2.0
 
-    def __init__(self, progress: dict, say: Callable[[str], None]):
+    def __init__(self, state: RunState, say: Callable[[str], None]):
         super().__init__()
-        self._progress = progress
+        self._state = state
         self._say = say
 
     def on_epoch_end(self, epoch, logs=None):
         if not self.model.adversarial:
             return
         lost = float(logs["loss_D"]) < self.WON
-        self._progress["lost"] = self._progress.get("lost", 0) + 1 if lost else 0
-        if self._progress["lost"] >= self.EPOCHS:
+        self._state.lost = self._state.lost + 1 if lost else 0
+        if self._state.lost >= self.EPOCHS:
             self._once(
                 "discriminator",
-                f"the discriminator has won: its loss has been under {self.WON} for {self.EPOCHS} "
-                "epochs, and the generator learns little from it any more; a larger batch, a "
-                "larger --discriminator_every or a lower --discriminator_learning_rate holds it "
-                "back.",
+                f"the discriminator has won: its loss has been below {self.WON} for {self.EPOCHS} "
+                "epochs, and the generator no longer learns from it; use a larger batch, a larger "
+                "--discriminator_every or a lower --discriminator_learning_rate.",
             )
         colorfulness = float(logs["val_colorfulness"])
-        if colorfulness < self.GREY:
+        if colorfulness < self.GRAY:
             self._once(
-                "grey",
-                f"the generator has gone grey: the colourfulness of its pictures is "
-                f"{colorfulness:.2g} after epoch {epoch + 1}, where photographs have about 45; "
-                "start anew with another --seed or lower learning rates.",
+                "gray",
+                f"the generator produces gray pictures: their colorfulness is {colorfulness:.2g} "
+                f"after epoch {epoch + 1}, and that of photographs about 45; start a new run with "
+                "another --seed or lower learning rates.",
             )
 
     def _once(self, what: str, sentence: str) -> None:
-        said = self._progress.setdefault("said", [])
-        if what not in said:
-            said.append(what)
+        if what not in self._state.said:
+            self._state.said.append(what)
             print(f"koalagan: {sentence}", file=sys.stderr)
             self._say(sentence)

@@ -1,13 +1,13 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""The conditional GAN: a generator that colours, a discriminator that judges, and their steps.
+"""The conditional GAN: a generator that colors, a discriminator that judges, and their steps.
 
-A batch is `{"L": [B,H,W,1], "ab": [B,H,W,2]}`, float32, normalised (see `koalagan.color.lab`), with
+A batch is `{"L": [B,H,W,1], "ab": [B,H,W,2]}`, float32, normalized (see `koalagan.color.lab`), with
 `"embedding"` [B,1001] and `"segmentation"` [B,h,w,21] where the generator takes them;
 `ColorizationGAN` trains on it through `fit` or `train_step`. No file IO here.
 
 Two phases, chosen by `compile`: L1 pretraining of the generator alone (`adversarial=False`), then
 the GAN. An adversarial step, in the order of pix2pix (Isola et al. 2017, section 3.3): the
-generator colours once; if it is the discriminator's turn, it learns from the real and the detached
+generator colors once; if it is the discriminator's turn, it learns from the real and the detached
 fake picture; then the generator learns from the updated discriminator.
 """
 
@@ -20,13 +20,13 @@ from koalagan.training import losses
 
 LOSSES = ("loss_D_fake", "loss_D_real", "loss_D", "loss_G_GAN", "loss_G_L1", "loss_G")
 PRETRAINING_LOSSES = ("loss_G_L1", "loss_G")
-# What else of a training step is worth a curve: how strongly each network is pulled, and how often
-# the discriminator, patch by patch, is right.
+# Further values of a training step: the norm of each network's gradients, and the share of patches
+# that the discriminator classifies correctly.
 FACTS = ("gradient_norm_G", "gradient_norm_D", "accuracy_D_fake", "accuracy_D_real")
 
 
 class NotFinite(ArithmeticError):
-    """A step of training gave losses or gradients that are no numbers.
+    """A training step gave losses or gradients that are NaN or infinite.
 
     Attributes:
         step: its number, from 0.
@@ -35,7 +35,7 @@ class NotFinite(ArithmeticError):
 
     def __init__(self, step: int, losses: dict[str, float]):
         shown = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-        super().__init__(f"losses or gradients of step {step} are no numbers: {shown}")
+        super().__init__(f"losses or gradients of step {step} are NaN or infinite: {shown}")
         self.step = step
         self.losses = losses
 
@@ -67,8 +67,8 @@ class ColorizationGAN(keras.Model):
             variables, so that a checkpoint of any step holds the same things in both phases.
         step: int64, training steps done, over both phases.
         adversarial_step: int64, those of the adversarial phase.
-        bad_step, bad_losses: the first step, from 0, whose losses or gradients were no numbers, and
-            its losses in the order of `LOSSES`; -1 while there is none.
+        bad_step, bad_losses: the first step, from 0, whose losses or gradients were NaN or infinite
+            (-1 while there is none), and its losses in the order of `LOSSES`.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class ColorizationGAN(keras.Model):
         generator_learning_rate: float = 2e-4,
         discriminator_learning_rate: float = 2e-4,
     ):
-        # In float32: under a mixed policy it would round what it hands to the networks, whose own
-        # layers know what to round.
+        # Under a mixed policy, this model would round the inputs of the networks; their own layers
+        # cast what needs casting.
         super().__init__(name="colorization_gan", dtype="float32")
         self.generator = generator
         self.discriminator = discriminator
@@ -124,11 +124,11 @@ class ColorizationGAN(keras.Model):
             pixel_loss: "l1" or "l2".
             l1_weight: multiplies the pixel loss, in both phases, so that the curves join.
             gan_loss: "vanilla" or "lsgan".
-            discriminator_every: the discriminator trains on every so-manieth adversarial step, the
-                first included.
+            discriminator_every: the discriminator trains on every n-th adversarial step, the first
+                included.
             **kwargs: Keras's own, `run_eagerly`, `steps_per_execution`, ...
         """
-        # The optimizers are the model's own, wrapped already: Keras gets none.
+        # The model applies its own optimizers, which are wrapped already: Keras gets none.
         super().compile(optimizer=None, loss=None, **kwargs)
         self.adversarial = adversarial
         self.pixel_loss = pixel_loss
@@ -150,18 +150,18 @@ class ColorizationGAN(keras.Model):
         ]
 
     def call(self, batch, training=False):
-        """ab [B,H,W,2] of a batch; what it holds beyond the generator's inputs is ignored."""
+        """ab [B,H,W,2] of a batch; keys that the generator does not take are ignored."""
         inputs = {name: batch[name] for name in self.generator.input}
         return self.generator(inputs, training=training)
 
     def judge(self, L: tf.Tensor, ab: tf.Tensor, training: bool) -> tf.Tensor:
-        """Patch logits [B,h,w,1]; a discriminator that takes ab alone is not shown L."""
+        """Patch logits [B,h,w,1]; an unconditional discriminator is not shown L."""
         conditional = self.discriminator.input.shape[-1] == 3
         picture = tf.concat([L, ab], axis=-1) if conditional else ab
         return self.discriminator(picture, training=training)
 
     def learning_rates(self) -> dict[str, float]:
-        """Those of the current phase, for G and, where it learns, D."""
+        """The learning rates of the current phase: of G and, in the adversarial phase, of D."""
         if not self.adversarial:
             return {"G": float(self.pretraining_optimizer.learning_rate)}
         return {
@@ -170,23 +170,24 @@ class ColorizationGAN(keras.Model):
         }
 
     def sums(self) -> dict[str, list[float]]:
-        """The epoch's losses and facts so far, by name: their sum and how many steps had them."""
+        """The epoch's losses and facts so far, by name: their sum, and the number of steps."""
         return {
             name: [float(mean.total), float(mean.count)]
             for name, mean in {**self.training_losses, **self.training_facts}.items()
         }
 
     def set_sums(self, sums: dict[str, list[float]]) -> None:
-        """Goes on with what `sums` gave, in an epoch that is continued."""
+        """Restores what `sums` returned, in an epoch that is continued."""
         means = {**self.training_losses, **self.training_facts}
         for name, (total, count) in sums.items():
             means[name].total.assign(total)
             means[name].count.assign(count)
 
     def check_finite(self) -> None:
-        """Raises NotFinite once a step has given losses or gradients that are no numbers.
+        """Raises NotFinite after a step whose losses or gradients were NaN or infinite.
 
-        With loss scaling (float16) gradients may: such a step is skipped, and the scale lowered.
+        With loss scaling (float16), gradients may be: the optimizer skips such a step and lowers the
+        scale.
         """
         step = int(self.bad_step)
         if step >= 0:
@@ -195,79 +196,103 @@ class ColorizationGAN(keras.Model):
 
     def train_step(self, batch):
         """One step of the current phase; returns the epoch's running means by the papers' names."""
-        L, ab = batch["L"], batch["ab"]
-        values = dict.fromkeys(LOSSES, tf.constant(0.0))
-        finite = tf.constant(True)
+        if not self.adversarial:
+            return self._pretrain_step(batch)
+        L, true_ab = batch["L"], batch["ab"]
         with tf.GradientTape() as tape:
-            fake = self(batch, training=True)
-            if self.adversarial:
-                with tape.stop_recording():
-                    turn, finite = self._discriminator_turn(L, ab, tf.stop_gradient(fake))
-                    values |= turn
-                logits = self.judge(L, fake, training=True)
-                values["loss_G_GAN"] = losses.gan_loss(logits, True, self.gan_loss)
-            pixel_loss = losses.pixel_loss(fake, ab, self.pixel_loss)
-            values["loss_G_L1"] = self.l1_weight * pixel_loss
-            values["loss_G"] = values["loss_G_GAN"] + values["loss_G_L1"]
-            optimizer = self.generator_optimizer if self.adversarial else self.pretraining_optimizer
-            scaled_loss = optimizer.scale_loss(values["loss_G"])
-        variables = self.generator.trainable_variables
-        learned, norm = self._learn(optimizer, tape.gradient(scaled_loss, variables), variables)
-        self._note_bad(values, finite & learned)
-        self.step.assign_add(1)
-        if self.adversarial:
-            self.adversarial_step.assign_add(1)
-            self._update(loss_G_GAN=values["loss_G_GAN"])
-        self._update(loss_G_L1=values["loss_G_L1"], loss_G=values["loss_G"], gradient_norm_G=norm)
-        return self._results(self.current_losses())
+            # Forward: the generator colors the batch once.
+            predicted_ab = self(batch, training=True)
+
+            # The discriminator's turn, if it is. The tape does not record it, so that the generator
+            # learns from the updated discriminator, but not through its update.
+            with tape.stop_recording():
+                losses_D, finite_D = self._discriminator_turn(L, true_ab, predicted_ab)
+
+            # The generator's turn.
+            logits = self.judge(L, predicted_ab, training=True)
+            loss_G_GAN = losses.gan_loss(logits, True, self.gan_loss)
+            loss_G_L1 = self.l1_weight * losses.pixel_loss(predicted_ab, true_ab, self.pixel_loss)
+            loss_G = loss_G_GAN + loss_G_L1
+            scaled_loss = self.generator_optimizer.scale_loss(loss_G)
+        finite_G, norm_G = self._apply_gradients(
+            self.generator_optimizer, tape, scaled_loss, self.generator
+        )
+        losses_G = {"loss_G_GAN": loss_G_GAN, "loss_G_L1": loss_G_L1, "loss_G": loss_G}
+        self._update(**losses_G, gradient_norm_G=norm_G)
+        return self._end_step({**losses_D, **losses_G}, finite_D & finite_G)
+
+    def _pretrain_step(self, batch):
+        """A step of L1 pretraining: the generator alone, on the pixel loss."""
+        with tf.GradientTape() as tape:
+            predicted_ab = self(batch, training=True)
+            loss = self.l1_weight * losses.pixel_loss(predicted_ab, batch["ab"], self.pixel_loss)
+            scaled_loss = self.pretraining_optimizer.scale_loss(loss)
+        finite, norm = self._apply_gradients(
+            self.pretraining_optimizer, tape, scaled_loss, self.generator
+        )
+        values = {"loss_G_L1": loss, "loss_G": loss}
+        self._update(**values, gradient_norm_G=norm)
+        return self._end_step(values, finite)
 
     def _discriminator_turn(
-        self, L: tf.Tensor, ab: tf.Tensor, fake: tf.Tensor
+        self, L: tf.Tensor, true_ab: tf.Tensor, predicted_ab: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """Its losses, zero where it is not its turn, and whether its gradients are numbers."""
+        """Trains the discriminator on every `discriminator_every`-th step, the first included.
+
+        Returns:
+            Its losses, 0 where it is not its turn, and whether its gradients are finite.
+        """
         names = ("loss_D_fake", "loss_D_real", "loss_D")
-        turn = tf.equal(self.adversarial_step % self.discriminator_every, 0)
         return tf.cond(
-            turn,
-            lambda: self._train_discriminator(L, ab, fake),
+            tf.equal(self.adversarial_step % self.discriminator_every, 0),
+            lambda: self._train_discriminator(L, true_ab, predicted_ab),
             lambda: (dict.fromkeys(names, tf.constant(0.0)), tf.constant(True)),
         )
 
     def _train_discriminator(
-        self, L: tf.Tensor, ab: tf.Tensor, fake: tf.Tensor
+        self, L: tf.Tensor, true_ab: tf.Tensor, predicted_ab: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         with tf.GradientTape() as tape:
             # Two passes, so that batch norm sees real and fake pictures apart.
-            fake_logits = self.judge(L, fake, training=True)
-            real_logits = self.judge(L, ab, training=True)
-            loss_fake = losses.gan_loss(fake_logits, False, self.gan_loss)
-            loss_real = losses.gan_loss(real_logits, True, self.gan_loss)
-            loss = 0.5 * (loss_fake + loss_real)
-            scaled_loss = self.discriminator_optimizer.scale_loss(loss)
-        variables = self.discriminator.trainable_variables
-        gradients = tape.gradient(scaled_loss, variables)
-        finite, norm = self._learn(self.discriminator_optimizer, gradients, variables)
-        values = {"loss_D_fake": loss_fake, "loss_D_real": loss_real, "loss_D": loss}
-        # What lies above is more real than fake: logits, or numbers that are to be 0 and 1.
-        middle = 0.5 if self.gan_loss == "lsgan" else 0.0
+            fake_logits = self.judge(L, predicted_ab, training=True)
+            real_logits = self.judge(L, true_ab, training=True)
+            loss_D_fake = losses.gan_loss(fake_logits, False, self.gan_loss)
+            loss_D_real = losses.gan_loss(real_logits, True, self.gan_loss)
+            loss_D = 0.5 * (loss_D_fake + loss_D_real)
+            scaled_loss = self.discriminator_optimizer.scale_loss(loss_D)
+        finite, norm = self._apply_gradients(
+            self.discriminator_optimizer, tape, scaled_loss, self.discriminator
+        )
+        values = {"loss_D_fake": loss_D_fake, "loss_D_real": loss_D_real, "loss_D": loss_D}
+        # The threshold between fake and real: logits of 0, or halfway between the targets 0 and 1.
+        threshold = 0.5 if self.gan_loss == "lsgan" else 0.0
         self._update(
             **values,
             gradient_norm_D=norm,
-            accuracy_D_fake=tf.reduce_mean(tf.cast(fake_logits < middle, tf.float32)),
-            accuracy_D_real=tf.reduce_mean(tf.cast(real_logits > middle, tf.float32)),
+            accuracy_D_fake=tf.reduce_mean(tf.cast(fake_logits < threshold, tf.float32)),
+            accuracy_D_real=tf.reduce_mean(tf.cast(real_logits > threshold, tf.float32)),
         )
         return values, finite
 
     @staticmethod
-    def _learn(
-        optimizer: keras.optimizers.Optimizer, gradients: list, variables: list
+    def _apply_gradients(
+        optimizer: keras.optimizers.Optimizer,
+        tape: tf.GradientTape,
+        scaled_loss: tf.Tensor,
+        network: keras.Model,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Applies the gradients; returns whether they are numbers, where they have to be, and their
-        norm."""
+        """Updates a network's weights.
+
+        Returns:
+            Whether the gradients are finite, True where loss scaling skips those that are not, and
+            their global norm.
+        """
+        variables = network.trainable_variables
+        gradients = tape.gradient(scaled_loss, variables)
         norm = tf.cast(tf.linalg.global_norm(gradients), tf.float32)
         if isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
             norm = norm / tf.convert_to_tensor(optimizer.dynamic_scale)
-            # A step whose gradients are no numbers is skipped: it moves nothing.
+            # The optimizer skips a step with gradients that are not finite.
             norm = tf.where(tf.math.is_finite(norm), norm, 0.0)
             finite = tf.constant(True)
         else:
@@ -275,19 +300,23 @@ class ColorizationGAN(keras.Model):
         optimizer.apply(gradients, variables)
         return finite, norm
 
-    def _note_bad(self, values: dict[str, tf.Tensor], gradients_finite: tf.Tensor) -> None:
-        """Keeps the first step whose losses or gradients are no numbers, for `check_finite`."""
-        row = tf.stack([values[name] for name in LOSSES])
+    def _end_step(self, values: dict[str, tf.Tensor], gradients_finite: tf.Tensor) -> dict:
+        """Counts the step, and keeps the first one that is not finite for `check_finite`."""
+        row = tf.stack([values.get(name, tf.constant(0.0)) for name in LOSSES])
         finite = gradients_finite & tf.reduce_all(tf.math.is_finite(row))
         first = ~finite & (self.bad_step < 0)
         self.bad_losses.assign(tf.where(first, row, self.bad_losses))
         self.bad_step.assign(tf.where(first, self.step, self.bad_step))
+        self.step.assign_add(1)
+        if self.adversarial:
+            self.adversarial_step.assign_add(1)
+        return self._results(self.current_losses())
 
     def test_step(self, batch):
-        """Losses without learning, and how the pictures look: PSNR, SSIM, colourfulness.
+        """Losses without training, and measures of the pictures: PSNR, SSIM, colorfulness.
 
-        The discriminator judges by its moving statistics, which real and fake pictures share, so
-        its losses here lie apart from those of training, where each batch has its own.
+        The discriminator uses its moving statistics here, which real and fake pictures share, so its
+        losses differ from those of training, where each batch is normalized by its own.
         """
         L, ab = batch["L"], batch["ab"]
         predicted = self(batch, training=False)
@@ -313,8 +342,8 @@ class ColorizationGAN(keras.Model):
 
     def _measure(self, true: tf.Tensor, predicted: tf.Tensor, true_ab: tf.Tensor) -> None:
         error = metrics.squared_error(true, predicted)
-        coloured = tf.cast(metrics.chroma(true_ab) >= metrics.MIN_CHROMA, tf.float32)
-        self.validation_metrics["psnr"].update_state(metrics.decibels(error), coloured)
+        has_color = tf.cast(metrics.chroma(true_ab) >= metrics.MIN_CHROMA, tf.float32)
+        self.validation_metrics["psnr"].update_state(metrics.decibels(error), has_color)
         self.validation_metrics["psnr_pooled"].update_state(error)
         self.validation_metrics["ssim"].update_state(metrics.ssim(true, predicted))
         self.validation_metrics["colorfulness"].update_state(metrics.colorfulness(predicted))

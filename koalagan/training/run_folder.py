@@ -3,31 +3,28 @@
 
 WORKDIR/
   flags.txt      a flagfile that repeats the run
-  data.json      fingerprints of the pictures and weights it is trained on
-  checkpoints/   see koalagan.training.checkpoint
-  tensorboard/   train/ and validation/ event files
+  data.json      fingerprints of the pictures and weights that it is trained on
+  checkpoints/   see `koalagan.training.checkpoint`
+  tensorboard/   event files: train/ and validation/
   export/        the SavedModel, written at the end
   metrics.json   the evaluation, with table.md and grid.png beside it
 """
 
 import contextlib
-import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from absl import flags
-
-from koalagan import files
+from koalagan import files, options
 from koalagan.errors import UserError, one_line
-from koalagan.training import run_flags
+from koalagan.training import settings as run_settings
+from koalagan.training.settings import RunSettings
 
-# Flags of the machine and not of the run: flags.txt leaves them out.
+# Settings of the machine and not of the run: flags.txt leaves them out.
 _NOT_KEPT = ("workdir", "store_dir", "download")
-# Kept, but a run may be continued with others: of the data, what lies there is compared instead.
+# Kept, but a run may be continued with other values: data is compared by fingerprints instead.
 _NOT_COMPARED = (
     "data_dir",
     "checkpoint_every_steps",
@@ -35,61 +32,67 @@ _NOT_COMPARED = (
     "keep_checkpoints",
     "check_every",
 )
+_LOCK = ".lock"
 
 
-def read_flags(workdir: str) -> flags.FlagValues:
-    """The flags that a run was made with.
+def read_settings(workdir: str) -> RunSettings:
+    """The settings that a run was made with.
 
     Raises:
         UserError: the folder is not a run's.
     """
     path = Path(workdir) / "flags.txt"
     if not path.is_file():
-        raise UserError(f"{workdir} is not a run's folder: it holds no flags.txt.")
-    settings = run_flags.parse([f"--flagfile={path}"])
-    settings.workdir = workdir
-    return settings
+        raise UserError(f"{workdir} is not the folder of a run: it has no flags.txt.")
+    return options.replace(run_settings.parse([f"--flagfile={path}"]), workdir=workdir)
 
 
-def kept_names() -> list[str]:
-    """The flags that make the run, and not only the machine's."""
-    return [name for name in run_flags.parse([]) if name not in _NOT_KEPT]
+def kept_values(settings: RunSettings) -> dict[str, Any]:
+    """The settings that make the run, by flag, without where its pictures lie on this machine."""
+    return {name: value for name, value in _kept(settings).items() if name != "data_dir"}
 
 
-def kept_values(settings: flags.FlagValues) -> dict[str, Any]:
-    """The flags that make the run, by name, without where its pictures lie on this machine."""
-    return {name: settings[name].value for name in kept_names() if name != "data_dir"}
+def _kept(settings: RunSettings) -> dict[str, Any]:
+    values = options.values(settings)
+    return {name: value for name, value in values.items() if name not in _NOT_KEPT}
 
 
-def check(settings: flags.FlagValues) -> None:
-    """Checks that the run's folder, where it exists, belongs to the same flags.
+def check(settings: RunSettings) -> None:
+    """Checks that the run's folder, if there is one, belongs to a run with the same settings.
 
     Raises:
-        UserError: it belongs to others, which are named.
+        UserError: it belongs to another run; the settings that differ are named.
     """
-    if not (Path(settings.workdir) / "flags.txt").exists():
+    workdir = settings.saving.workdir
+    if not (Path(workdir) / "flags.txt").exists():
         return
-    kept = read_flags(settings.workdir)
+    kept = _kept(read_settings(workdir))
     differing = [
-        f"--{name}={kept[name].value} (now {settings[name].value})"
-        for name in kept_names()
-        if name not in _NOT_COMPARED and kept[name].value != settings[name].value
+        f"--{name}={kept[name]} (now {value})"
+        for name, value in _kept(settings).items()
+        if name not in _NOT_COMPARED and kept[name] != value
     ]
     if differing:
         raise UserError(
-            f"{settings.workdir} belongs to a run with {', '.join(differing)}: "
-            "use its flags to continue it, or another --workdir."
+            f"{workdir} belongs to a run with {', '.join(differing)}: use its flags to continue "
+            "it, or another --workdir."
         )
 
 
-def write_flags(settings: flags.FlagValues) -> None:
+def write_settings(settings: RunSettings) -> None:
     """Writes flags.txt.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    kept = [settings[name] for name in kept_names() if settings[name].value is not None]
-    _write(settings.workdir, "flags.txt", "".join(f"{flag.serialize()}\n" for flag in kept))
+    lines = [_flag(name, value) for name, value in _kept(settings).items() if value is not None]
+    _write(settings.saving.workdir, "flags.txt", "".join(f"{line}\n" for line in lines))
+
+
+def _flag(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no{name}"
+    return f"--{name}={value}"
 
 
 def compare_data(workdir: str, fingerprints: dict[str, str]) -> None:
@@ -110,7 +113,7 @@ def compare_data(workdir: str, fingerprints: dict[str, str]) -> None:
     if changed:
         raise UserError(
             f"the data of the run in {workdir} has changed since it began ({', '.join(changed)}): "
-            "bring it back to continue, or start anew with another --workdir."
+            "restore it to continue, or start a new run with another --workdir."
         )
 
 
@@ -126,7 +129,7 @@ def read_data(workdir: str) -> dict[str, str] | None:
 
 
 def read_metrics(workdir: str) -> dict[str, Any] | None:
-    """What a finished run was measured at (see `evaluate.evaluate_models`); None before that."""
+    """The evaluation of a finished run (see `evaluation.protocol`); None before that."""
     try:
         return json.loads((Path(workdir) / "metrics.json").read_text("utf-8"))
     except (OSError, ValueError):
@@ -134,54 +137,38 @@ def read_metrics(workdir: str) -> dict[str, Any] | None:
 
 
 def make(workdir: str) -> None:
-    """Makes the run's folder, and sees that files can be written to it.
+    """Makes the run's folder, and checks that files can be written to it.
 
     Raises:
         UserError: they cannot.
     """
     _write(workdir, ".writable", "")
-    # Another process that is starting here may have deleted it.
+    # Another process that starts here at the same moment may have deleted it.
     (Path(workdir) / ".writable").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def alone(workdir: str) -> Iterator[None]:
-    """Keeps other processes from training in the folder; the lock ends with this one at the latest.
+def locked(workdir: str) -> Iterator[None]:
+    """Keeps other processes from training in the folder.
 
-    A folder that is still empty at the end is deleted: nothing of a run has begun there.
+    A folder that is still empty at the end is deleted: no run has begun in it.
 
     Raises:
-        UserError: another one does already.
+        UserError: another process is training there.
     """
-    handle = os.open(workdir, os.O_RDONLY)
+
+    def refuse() -> NoReturn:
+        raise UserError(
+            f"another process is training in {workdir}: wait for it, stop it, or name another "
+            "--workdir."
+        )
+
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process is training in {workdir}: wait for it, stop it, or name another "
-                "--workdir."
-            ) from None
-        except OSError:
-            pass  # Some network file systems have no locks.
-        try:
+        with files.locked(Path(workdir) / _LOCK, refuse):
             yield
-        finally:
-            with contextlib.suppress(OSError):
-                os.rmdir(workdir)
     finally:
-        os.close(handle)
-
-
-def tidy(workdir: str) -> None:
-    """Deletes what killed processes have left half-written; only for who is `alone` there."""
-    # `files.publish` and `export` name so what they write; the last is an export being replaced.
-    for pattern in ("*.writing-*", "*.replaced-*"):
-        for path in Path(workdir).rglob(pattern):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(workdir)
 
 
 def _write(workdir: str, name: str, text: str) -> None:
@@ -190,6 +177,6 @@ def _write(workdir: str, name: str, text: str) -> None:
         files.publish_text(Path(workdir) / name, text)
     except OSError as error:
         raise UserError(
-            f"the run's folder {workdir} cannot be written ({error.strerror}): "
-            "name another --workdir."
+            f"the run's folder {workdir} cannot be written ({error.strerror}): name another "
+            "--workdir."
         ) from error

@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""What a run leaves for TensorBoard, and grids of pictures."""
+"""What a run writes for TensorBoard."""
 
 import contextlib
 import functools
@@ -11,60 +11,17 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageDraw, ImageFont
 from tensorboard.plugins.hparams import api as hparams
 
 from koalagan import files
 from koalagan.color import lab
 from koalagan.errors import UserError, one_line
+from koalagan.evaluation import grids
+from koalagan.training.state import RunState
 
-_GUTTER = 4
-_TELLING = ("generator", "dataset", "pretrain_epochs", "epochs", "batch_size")
-_SAMPLED = 64  # pixels of a picture's side that histograms are of
-_JUDGED = 192  # pixels that a picture's side has at least where people are to judge it
-
-
-def picture_grid(columns: Mapping[str, np.ndarray], *, max_rows: int = 8) -> np.ndarray:
-    """Lays pictures out side by side, one picture a row, with a title over each column.
-
-    Args:
-        columns: from title to pictures, uint8 [N, H, W, 3], the same shape in every column.
-        max_rows: how many of the N pictures to show, the first ones.
-
-    Returns:
-        uint8 [h, w, 3].
-    """
-    pictures = np.stack([np.asarray(column)[:max_rows] for column in columns.values()], axis=1)
-    rows, count, height, width, _ = pictures.shape
-    font, header, titles = _fit_titles(list(columns), width)
-    shape = (header + rows * (height + _GUTTER), _GUTTER + count * (width + _GUTTER), 3)
-    grid = Image.fromarray(np.full(shape, 255, np.uint8))
-    draw = ImageDraw.Draw(grid)
-    for column, title in enumerate(titles):
-        left = _GUTTER + column * (width + _GUTTER)
-        draw.text((left + width / 2, header / 2), title, fill="black", font=font, anchor="mm")
-        for row in range(rows):
-            top = header + row * (height + _GUTTER)
-            grid.paste(Image.fromarray(pictures[row, column]), (left, top))
-    return np.asarray(grid)
-
-
-def _fit_titles(
-    titles: list[str], width: int
-) -> tuple[ImageFont.FreeTypeFont | ImageFont.ImageFont, int, list[str]]:
-    """The font, the height of the header, and the titles cut to the width of a column."""
-    size = max(10, min(24, width // 12))
-    font = ImageFont.load_default(size)
-
-    def fit(title: str) -> str:
-        if font.getlength(title) <= width:
-            return title
-        # The end is cut: what tells two runs apart is more often at the start.
-        while title and font.getlength(title + "...") > width:
-            title = title[:-1]
-        return title + "..." if title else ""
-
-    return font, size + 2 * _GUTTER, [fit(title) for title in titles]
+_SHOWN_FIRST = ("generator", "dataset", "pretrain_epochs", "epochs", "batch_size")
+_SAMPLED = 64  # side, in pixels, to which pictures are thinned for histograms
+_SHOWN_SIDE = 192  # pixels: smaller pictures are enlarged to be judged by eye
 
 
 class TensorBoardLog(keras.callbacks.Callback):
@@ -73,20 +30,20 @@ class TensorBoardLog(keras.callbacks.Callback):
     `train/` gets the losses and `gan.FACTS`, averaged over the steps since the last point, the
     learning rates and the pictures a second, every `every` steps and at the end of each epoch;
     `validation/` gets, after each epoch, the same losses on the validation pictures (so that both
-    curves share a chart), PSNR, SSIM, colourfulness, and of a few pictures the grid grey |
+    curves share a chart), PSNR, SSIM, colorfulness, and of a few pictures the grid gray |
     predicted | true and the histograms of a* and b*, predicted and true.
 
-    Keras's own TensorBoard callback starts its steps anew with every `fit`.
+    Keras's TensorBoard callback restarts its step at every `fit`.
 
     Args:
-        folder: WORKDIR/tensorboard. What a run that was killed wrote there after its checkpoint
-            is deleted, so that the run that continues it can write it.
+        folder: WORKDIR/tensorboard. What a killed run wrote there after its last checkpoint is
+            deleted, because the run that continues it writes it again.
         grid_batch: a batch (see `koalagan.training.gan`) whose pictures the grid shows.
-        progress: what the run's checkpoints keep for its callbacks (`RunCheckpoint.progress`).
+        state: the run's; `logged` and `logged_at` belong to this callback.
         batch_size: pictures in a training step.
         flags: the run's, by name, shown as text.
         steps: training steps done.
-        validated_steps: those of the epochs that are validated.
+        validated_steps: training steps of the validated epochs.
         every: training steps between two points.
     """
 
@@ -94,7 +51,7 @@ class TensorBoardLog(keras.callbacks.Callback):
         self,
         folder: str,
         grid_batch: dict,
-        progress: dict,
+        state: RunState,
         *,
         batch_size: int = 1,
         flags: Mapping[str, Any] | None = None,
@@ -106,12 +63,15 @@ class TensorBoardLog(keras.callbacks.Callback):
         self._folder = folder
         self._batch = grid_batch
         L, ab = grid_batch["L"], grid_batch["ab"]
-        self._grey = _shown(lab.lab_to_rgb(L, tf.zeros_like(ab)))
+        self._gray = _shown(lab.lab_to_rgb(L, tf.zeros_like(ab)))
         self._true = _shown(lab.lab_to_rgb(L, ab))
-        self._progress = progress
+        self._state = state
         with _writing(folder):
-            # Of the checkpoint's own step too, if it was written after the checkpoint.
-            _drop_events(Path(folder) / "train", progress.get("logged_at", steps) if steps else 0)
+            # The checkpoint's own step included, if its point was written after the checkpoint.
+            _drop_events(
+                Path(folder) / "train",
+                (steps if state.logged_at is None else state.logged_at) if steps else 0,
+            )
             _drop_events(Path(folder) / "validation", validated_steps)
             self._train = tf.summary.create_file_writer(f"{folder}/train")
             self._validation = tf.summary.create_file_writer(f"{folder}/validation")
@@ -128,8 +88,9 @@ class TensorBoardLog(keras.callbacks.Callback):
             yield
 
     def on_epoch_begin(self, epoch, logs=None):
-        # Kept from before where the epoch is continued; a new one's sums are zero.
-        self._progress.setdefault("logged", self.model.sums())
+        # A continued epoch still has them; the sums of a new one are zero.
+        if self._state.logged is None:
+            self._state.logged = self.model.sums()
         self._since = time.monotonic(), int(self.model.step)
 
     def on_train_batch_end(self, batch, logs=None):
@@ -137,15 +98,15 @@ class TensorBoardLog(keras.callbacks.Callback):
             self._write_point()
 
     def on_test_begin(self, logs=None):
-        # The epoch's last steps: validation is about to take over the model's running means.
+        # The epoch's last steps, before validation overwrites the model's running means.
         self._write_point()
 
     def _write_point(self) -> None:
-        """Writes what there is to say of the steps since the last point."""
+        """Writes the means over the steps since the last point."""
         step = int(self.model.step)
-        if self._progress.get("logged_at") == step:
+        if self._state.logged_at == step:
             return
-        before, sums = self._progress["logged"], self.model.sums()
+        before, sums = self._state.logged, self.model.sums()
         with self._to(self._train):
             for name, (total, count) in sums.items():
                 total_before, count_before = before[name]
@@ -157,16 +118,16 @@ class TensorBoardLog(keras.callbacks.Callback):
             if step > step_then:
                 pictures = (step - step_then) * self._batch_size
                 tf.summary.scalar("pictures_per_second", pictures / (now - then), step)
-        self._progress["logged"], self._progress["logged_at"] = sums, step
+        self._state.logged, self._state.logged_at = sums, step
         self._since = now, step
 
     def say(self, warning: str) -> None:
-        """Writes a sentence among the run's texts."""
+        """Writes a warning into the run's texts."""
         with self._to(self._train):
             tf.summary.text("warning", warning, int(self.model.step))
 
     def flush(self) -> None:
-        """Writes what is still in memory.
+        """Writes buffered events to disk.
 
         Raises:
             UserError: it cannot be written.
@@ -180,15 +141,15 @@ class TensorBoardLog(keras.callbacks.Callback):
         L, ab = self._batch["L"], self._batch["ab"]
         predicted = self.model(self._batch, training=False)
         columns = {
-            "grey": self._grey,
+            "gray": self._gray,
             "predicted": _shown(lab.lab_to_rgb(L, predicted)),
             "true": self._true,
         }
-        # Two beside each other fill TensorBoard's cards, which are wider than they are high.
+        # Two columns fill TensorBoard's cards, which are wider than high.
         half = -(-len(L) // 2)
         grid = np.concatenate(
             [
-                picture_grid(
+                grids.picture_grid(
                     {
                         title: _filled(some[part : part + half], half)
                         for title, some in columns.items()
@@ -202,35 +163,35 @@ class TensorBoardLog(keras.callbacks.Callback):
             for name, value in (logs or {}).items():
                 if name.startswith("val_"):
                     tf.summary.scalar(name.removeprefix("val_"), value, step)
-            tf.summary.image("grey | predicted | true", grid[None], step)
-            for whose, colours in (("predicted", predicted), ("true", ab)):
-                _, a, b = tf.unstack(_thinned(lab.lab_units(L, colours)), axis=-1)
+            tf.summary.image("gray | predicted | true", grid[None], step)
+            for whose, colors in (("predicted", predicted), ("true", ab)):
+                _, a, b = tf.unstack(_thinned(lab.lab_units(L, colors)), axis=-1)
                 tf.summary.histogram(f"a*/{whose}", a, step)
                 tf.summary.histogram(f"b*/{whose}", b, step)
-        self._progress.pop("logged", None)
+        self._state.logged = None
         self.flush()
 
 
 def _shown(pictures: tf.Tensor) -> np.ndarray:
-    """Pictures large enough to judge: small ones are shown in larger pixels."""
-    factor = max(1, _JUDGED // pictures.shape[1])
+    """Pictures large enough to judge: small ones get larger pixels."""
+    factor = max(1, _SHOWN_SIDE // pictures.shape[1])
     return pictures.numpy().repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def _thinned(pictures: tf.Tensor) -> tf.Tensor:
-    """Fewer pixels, as many as a histogram needs: TensorBoard's makes 30 numbers of each."""
+    """Fewer pixels, enough for a histogram: TensorBoard keeps 30 numbers of each."""
     every = max(1, pictures.shape[1] // _SAMPLED)
     return pictures[:, ::every, ::every]
 
 
 def _filled(pictures: np.ndarray, count: int) -> np.ndarray:
-    """So many pictures, white ones where there are fewer."""
+    """`count` pictures: white ones are added where there are fewer."""
     missing = [(0, count - len(pictures)), (0, 0), (0, 0), (0, 0)]
     return np.pad(pictures, missing, constant_values=255)
 
 
 def write_result(folder: str, run: str, flags: Mapping[str, Any], row: Mapping[str, Any]) -> None:
-    """Writes a finished run's flags and measures for TensorBoard's table of runs (HParams).
+    """Writes a finished run's flags and results for TensorBoard's table of runs (HParams).
 
     Args:
         folder: WORKDIR/tensorboard; what was written there for an earlier end of the run is
@@ -240,8 +201,8 @@ def write_result(folder: str, run: str, flags: Mapping[str, Any], row: Mapping[s
         row: the model's of `metrics.json`.
     """
     measures = {name: value for name, value in row.items() if isinstance(value, float)}
-    # TensorBoard shows the first few columns unasked.
-    flags = {**{name: flags[name] for name in _TELLING if name in flags}, **flags}
+    # TensorBoard shows the first few columns by default.
+    flags = {**{name: flags[name] for name in _SHOWN_FIRST if name in flags}, **flags}
     with _writing(folder):
         for path in Path(folder).glob("*tfevents*"):
             path.unlink()
@@ -257,7 +218,7 @@ def write_result(folder: str, run: str, flags: Mapping[str, Any], row: Mapping[s
 
 @contextlib.contextmanager
 def _writing(folder: str) -> Iterator[None]:
-    """Says what the disk does not take."""
+    """Turns errors of the disk into a sentence for the user."""
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
@@ -272,9 +233,9 @@ def _hparam(value: Any) -> str | bool | float | int:
 
 
 def _drop_events(folder: Path, last_step: int) -> None:
-    """Deletes the events after `last_step` from TensorBoard's files, and what a kill cut off.
+    """Deletes events after `last_step` from TensorBoard's files, and truncated records.
 
-    Of a run that begins it deletes all.
+    For a new run, with a `last_step` of 0, it deletes all events.
     """
     for path in sorted(folder.glob("*tfevents*")):
         if not last_step:
@@ -287,7 +248,7 @@ def _drop_events(folder: Path, last_step: int) -> None:
                     dropped = True
                 else:
                     kept.append(record)
-        except tf.errors.OpError:  # its last record is not whole
+        except tf.errors.OpError:  # its last record is truncated
             dropped = True
         if dropped:
             files.publish(path, functools.partial(_write_records, records=kept))

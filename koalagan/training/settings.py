@@ -1,0 +1,288 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""The settings of a run: the flags of `koalagan.train`, and whether they go together.
+
+Defaults are those of the Inception-GAN paper. Listing them needs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from koalagan import options
+from koalagan.data.settings import PictureSettings, default_store_dir
+from koalagan.errors import UserError, one_line
+from koalagan.models.frozen import CLASSES
+from koalagan.models.generators import GENERATORS
+from koalagan.options import option
+
+# Weights that are never paths, even where a folder of that name exists.
+_NAMED_WEIGHTS = ("imagenet", "pascalvoc", "random", "none")
+_WEIGHTS_FLAGS = tuple(f"{network}_weights" for network in (*CLASSES, "backbone"))
+# Validation metrics that can choose the best epoch.
+BEST_METRICS = ("psnr", "psnr_pooled", "ssim", "loss_G_L1")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings(PictureSettings):
+    """Data: pictures to train on and to validate on."""
+
+    train_split: str = option("train[:8000]", "What to train on, in TFDS's slice syntax.")
+    eval_split: str = option("train[8000:10000]", "What to validate and evaluate on.")
+    image_size: int = option(256, "Side of the square pictures that the model sees.", minimum=8)
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSettings:
+    """Networks: the generator, the frozen networks and the discriminator."""
+
+    generator: str = option(
+        "inception_fusion", "The network that colors.", choices=tuple(GENERATORS)
+    )
+    embedding_weights: str = option(
+        "imagenet",
+        "Weights of the frozen Inception-ResNet-v2: imagenet, slim:PATH (the original checkpoint), "
+        "PATH.weights.h5, random (untrained), or none (leave the branch out of the network).",
+    )
+    segmentation_weights: str = option(
+        "pascalvoc",
+        "Weights of the frozen DeepLabV3+: pascalvoc (keras-hub's preset), the path of a preset or "
+        "of a .weights.h5 file, random (untrained), or none (leave the branch out of the network).",
+    )
+    backbone_weights: str = option(
+        "imagenet",
+        "Initial weights of the encoder of resnet18_unet: imagenet (keras-hub's preset), the path "
+        "of a preset or of a .weights.h5 file, or random (untrained).",
+    )
+    skips: bool = option(True, "unet: skip connections; without them it is an encoder-decoder.")
+    dropout: float | None = option(
+        None,
+        "unet, inception_fusion: dropout rate in the decoder (default: the paper's, 0.5 and 0).",
+        minimum=0.0,
+        maximum=0.95,
+    )
+    dropout_at_inference: bool = option(
+        False, "unet, inception_fusion: keep dropout on when coloring, so that results vary."
+    )
+    upsampling: str = option(
+        "subpixel",
+        "resnet18_unet: how the decoder upsamples.",
+        choices=("subpixel", "transposed"),
+    )
+    output_activation: str = option(
+        "tanh", "resnet18_unet: the activation of the output.", choices=("tanh", "sigmoid")
+    )
+    conditional_discriminator: bool = option(True, "Show the discriminator L beside the colors.")
+    init_from: str | None = option(
+        None,
+        "Start from the generator of another run's folder, which must have the same layers, "
+        "dropout included.",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizationSettings:
+    """Optimization: phases, losses, learning rates and precision."""
+
+    pretrain_epochs: int = option(20, "Epochs of L1 pretraining of the generator alone.", minimum=0)
+    pretrain_learning_rate: float = option(
+        1e-4, "Adam's learning rate in pretraining.", minimum=0.0
+    )
+    epochs: int = option(15, "Epochs of adversarial training.", minimum=0)
+    generator_learning_rate: float = option(
+        2e-4, "Adam's learning rate for the generator.", minimum=0.0
+    )
+    discriminator_learning_rate: float = option(
+        2e-4, "Adam's learning rate for the discriminator.", minimum=0.0
+    )
+    discriminator_every: int = option(
+        5, "Train the discriminator on every n-th step of the generator.", minimum=1
+    )
+    pixel_loss: str = option(
+        "l1", "The distance between predicted and true colors.", choices=("l1", "l2")
+    )
+    l1_weight: float = option(100.0, "Weight of the pixel loss.", minimum=0.0)
+    gan_loss: str = option(
+        "vanilla",
+        "The adversarial loss: cross-entropy (vanilla) or least squares (lsgan).",
+        choices=("vanilla", "lsgan"),
+    )
+    batch_size: int = option(64, "Pictures in a step.", minimum=1)
+    mixed_precision: str = option(
+        "auto",
+        "The dtype of computations; auto takes the fastest safe one.",
+        choices=("auto", "float32", "float16", "bfloat16"),
+    )
+    seed: int = option(
+        0,
+        "Seed of initial weights, order of pictures and flips.",
+        minimum=0,
+        maximum=2**32 - 1,
+    )
+    deterministic: bool = option(
+        False, "Use only kernels whose results are the same, bit by bit, in every run."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SavingSettings:
+    """Saving: the run's folder, checkpoints and stopping."""
+
+    workdir: str | None = option(
+        None, "The run's folder; the same command with the same folder continues the run."
+    )
+    checkpoint_every_steps: int = option(
+        0, "Also save after this many steps; 0 does not.", minimum=0
+    )
+    checkpoint_every_minutes: float = option(
+        10.0, "Save when this many minutes have passed; 0 does not.", minimum=0.0
+    )
+    keep_checkpoints: int = option(2, "How many of the newest checkpoints to keep.", minimum=1)
+    best_metric: str = option(
+        "psnr", "The validation metric that chooses the best epoch.", choices=BEST_METRICS
+    )
+    early_stopping: int = option(
+        0,
+        "End the last phase after this many epochs without a better one; 0 does not.",
+        minimum=0,
+    )
+    check_every: int = option(
+        10, "Steps between two checks for NaN or infinite losses and gradients.", minimum=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """All settings of a run."""
+
+    data: DataSettings = DataSettings()
+    networks: NetworkSettings = NetworkSettings()
+    optimization: OptimizationSettings = OptimizationSettings()
+    saving: SavingSettings = SavingSettings()
+
+
+def parse(arguments: Sequence[str]) -> RunSettings:
+    """The settings that command-line arguments give, without the program's name.
+
+    Raises:
+        UserError: they are not flags of a run.
+    """
+    flag_values = flags.FlagValues()
+    options.define_flags(RunSettings, flag_values)
+    try:
+        flag_values(["koalagan", *arguments])
+    except (flags.Error, OSError, ValueError) as error:
+        raise UserError(
+            f"{' '.join(arguments)} cannot be read as flags ({one_line(error)})."
+        ) from error
+    return options.from_flags(RunSettings, flag_values)
+
+
+def resolve(settings: RunSettings, given: Sequence[str] = ()) -> RunSettings:
+    """Settings that no longer depend on the machine or on the current folder, to be kept.
+
+    Paths become absolute. Branches that the generator does not have get the weights "none".
+    "auto" for `mixed_precision` stays: see `koalagan.precision.resolve`.
+
+    Args:
+        settings: as the flags give them.
+        given: names of flags that the user gave; a branch's weights that were given for a generator
+            without that branch are a mistake, defaults are not.
+
+    Raises:
+        UserError: the workdir is missing, a number is NaN or infinite, the generator lacks what is
+            asked of it, or there is nothing to train.
+    """
+    if not settings.saving.workdir:
+        raise UserError("--workdir is missing: name the folder to keep the run in.")
+    if settings.optimization.pretrain_epochs + settings.optimization.epochs == 0:
+        raise UserError("--pretrain_epochs and --epochs are both 0: there is nothing to train.")
+    for name, value in options.values(settings).items():
+        _check_value(name, value)
+    check_generator_options(settings.networks)
+    changes: dict[str, Any] = {
+        "workdir": os.path.expanduser(settings.saving.workdir),
+        "store_dir": os.path.expanduser(settings.data.store_dir or default_store_dir()),
+    }
+    for name in ("data_dir", "init_from"):
+        if path := options.values(settings)[name]:
+            changes[name] = _absolute(path)
+    settings = options.replace(settings, **changes)
+    networks = _resolve_weights(settings.networks, given)
+    return dataclasses.replace(settings, networks=networks)
+
+
+def _check_value(name: str, value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"--{name}={value} is not a finite number.")
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            # Reports and flags.txt are UTF-8.
+            raise UserError(f"--{name}={value!r} is not valid UTF-8: rename it.") from None
+
+
+def _resolve_weights(networks: NetworkSettings, given: Sequence[str]) -> NetworkSettings:
+    generator = GENERATORS[networks.generator]
+    branches = {*generator.branches, *(["backbone"] if generator.pretrained else [])}
+    changes = {}
+    for name in _WEIGHTS_FLAGS:
+        weights = getattr(networks, name)
+        if name.removesuffix("_weights") not in branches:
+            if name in given and weights != "none":
+                raise UserError(
+                    f"--generator={networks.generator} has no branch that --{name}={weights} could "
+                    f"be used for: pass --{name}=none."
+                )
+            weights = "none"
+        changes[name] = weights
+    if networks.init_from and generator.pretrained:
+        # The encoder comes from the other run, and so does what its weights started from.
+        former = Path(networks.init_from) / "flags.txt"
+        if former.is_file():
+            former_settings = parse([f"--flagfile={former}"])
+            changes["backbone_weights"] = former_settings.networks.backbone_weights
+    absolute = {name: _absolute_weights(weights) for name, weights in changes.items()}
+    return dataclasses.replace(networks, **absolute)
+
+
+def _absolute_weights(weights: str) -> str:
+    kind = "slim:" if weights.startswith("slim:") else ""
+    path = weights.removeprefix(kind)
+    is_path = kind or path.endswith(".h5") or os.path.isdir(os.path.expanduser(path))
+    if is_path and path not in _NAMED_WEIGHTS:
+        return f"{kind}{_absolute(path)}"
+    return weights
+
+
+def check_generator_options(networks: NetworkSettings) -> None:
+    """Checks that the generator has the options that are not at their defaults.
+
+    Raises:
+        UserError: it does not have one.
+    """
+    for name in generator_options(networks):
+        if name not in GENERATORS[networks.generator].options:
+            raise UserError(
+                f"--{name} is not an option of --generator={networks.generator}: leave it out."
+            )
+
+
+def generator_options(networks: NetworkSettings) -> dict[str, Any]:
+    """The generators' options that are not at their defaults, which are those of the builders."""
+    names = dict.fromkeys(name for entry in GENERATORS.values() for name in entry.options)
+    chosen = {name: getattr(networks, name) for name in names}
+    return {
+        name: value for name, value in chosen.items() if value != getattr(NetworkSettings, name)
+    }
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
