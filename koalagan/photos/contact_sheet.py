@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""A page of before and after, with a slider over each: one HTML file, all pictures inside it."""
+"""An HTML page that compares photographs with their results under sliders, in one file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from koalagan import files
-from koalagan.errors import UserError
+from koalagan.photos import writing
 
-_LONGEST = 900  # pixels of the longer side, as shown
+_LONGER_SIDE = 900  # pixels
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <meta charset="utf-8">
@@ -54,13 +53,13 @@ _FIGURE = """<figure>
 
 
 class ContactSheet:
-    """Collects pairs, on disk, and writes the page when its context ends, by an error too.
+    """Collects pairs of pictures, and writes the page when its context ends, also after an error.
 
-    Nothing of the full size is kept.
+    The pairs are kept on disk, in the size in which the page shows them.
 
     Args:
         title: of the page.
-        path: of the page, which is not written without a pair; None where nobody wants one.
+        path: of the page, which is not written without a pair; None for no page.
 
     Raises:
         UserError: as its context ends, if the page cannot be written.
@@ -72,28 +71,23 @@ class ContactSheet:
         self._count = 0
 
     def __enter__(self) -> ContactSheet:
-        # Names of files need not be text.
+        # File names need not be valid Unicode.
         self._figures = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *error: object) -> None:
         with self._figures:
             if self._path and self._count:
-                self._save(self._path)
+                writing.publish(self._path, self._write)
 
     def add(self, name: str, before: np.ndarray, after: np.ndarray) -> None:
-        """Adds a pair of pictures, uint8 [H,W,3] of one size."""
+        """Adds a pair of pictures, uint8 [H, W, 3] of equal size."""
+        if not self._path:
+            return
         self._figures.write(
-            _FIGURE.format(name=html.escape(name), before=_data(before), after=_data(after))
+            _FIGURE.format(name=html.escape(name), before=_data_url(before), after=_data_url(after))
         )
         self._count += 1
-
-    def _save(self, path: str) -> None:
-        try:
-            Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
-            files.publish(path, self._write)
-        except OSError as error:
-            raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
 
     def _write(self, path: Path) -> None:
         self._figures.seek(0)
@@ -103,10 +97,9 @@ class ContactSheet:
             file.write(_END)
 
 
-def _data(rgb: np.ndarray) -> str:
-    """A picture as an address that holds it."""
+def _data_url(rgb: np.ndarray) -> str:
     image = Image.fromarray(rgb)
-    image.thumbnail((_LONGEST, _LONGEST))
+    image.thumbnail((_LONGER_SIDE, _LONGER_SIDE))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,8 +1,8 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Films as files, by PyAV (extra `[video]`): reading frames, writing parts, putting them together.
+"""Reading and writing film files with PyAV (extra `[video]`).
 
-Times are the source's own, so variable frame rates stay; a frame stands as the film says it is to
-be shown. Sound is copied as it is.
+Frames keep the timestamps of the source, so that variable frame rates are preserved, and are turned
+as its metadata says. Audio is copied without being decoded.
 """
 
 from __future__ import annotations
@@ -12,71 +12,76 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from koalagan import lazy
 from koalagan.errors import UserError, one_line
 
-av = lazy.module("av")
+if TYPE_CHECKING:
+    import av
 
-# What is written as it came; other containers become Matroska.
+# Containers that results keep; films in other containers become Matroska.
 _KEPT = (".mp4", ".m4v", ".mov", ".mkv")
-ENDINGS = (*_KEPT, ".avi", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".ts")
+_EXTENSIONS = (*_KEPT, ".avi", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".ts")
 
 
 class BadFilm(UserError):
-    """A file that cannot be read as a film; its text names it."""
+    """A file that cannot be read as a film; the message names it."""
 
 
 def is_film(path: str) -> bool:
-    """Whether a path ends like a film's."""
-    return path.lower().endswith(ENDINGS)
+    """Whether a path has the extension of a film."""
+    return path.lower().endswith(_EXTENSIONS)
 
 
-def ending(path: str) -> str:
-    """The ending of the result for a film."""
-    own = Path(path).suffix
-    return own if own.lower() in _KEPT else ".mkv"
+def result_extension(path: str) -> str:
+    """The extension of the result for a film."""
+    extension = Path(path).suffix
+    return extension if extension.lower() in _KEPT else ".mkv"
 
 
 def opened(film: str) -> av.container.InputContainer:
-    """Opens a film that has a picture.
+    """Opens a film for reading.
 
     Raises:
-        BadFilm: it cannot be read, or has none.
+        BadFilm: it cannot be read, or has no video stream.
         UserError: PyAV is not installed.
     """
     try:
-        av.__version__  # noqa: B018 - imports it
+        import av
     except ImportError as error:
-        raise UserError("films need PyAV: pip install 'koalagan[video]'.") from error
+        raise UserError("Films need PyAV: pip install 'koalagan[video]'.") from error
     try:
         source = av.open(film)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise BadFilm(f"The film {film} cannot be read: {one_line(error)}.") from error
     if not source.streams.video:
         source.close()
-        raise BadFilm(f"The film {film} has no picture.")
+        raise BadFilm(f"The film {film} has no video stream.")
     source.streams.video[0].thread_type = "AUTO"
     return source
 
 
 def rate(stream: av.VideoStream) -> Fraction:
-    """Frames a second, as far as it is told."""
+    """Frames per second, as far as the file states them."""
     return stream.average_rate or stream.guessed_rate or Fraction(25)
 
 
 def frames(source: av.container.InputContainer, film: str) -> Iterator[av.VideoFrame]:
-    """The frames, each with its time. What cannot be decoded is left out, and said at the end.
+    """Yields the frames with increasing timestamps.
+
+    Packets that cannot be decoded are skipped, and counted on stderr at the end.
 
     Raises:
-        BadFilm: it cannot be read on.
+        BadFilm: the film cannot be read to its end.
     """
+    import av
+
     stream = source.streams.video[0]
-    apart = max(1, round(1 / (rate(stream) * stream.time_base)))
-    # AVI has no times, only a rate; what is made up for it is in the order of coding.
-    told = source.format.name != "avi"
+    interval = max(1, round(1 / (rate(stream) * stream.time_base)))
+    # AVI has a frame rate but no timestamps; those that FFmpeg makes up are in decoding order.
+    has_timestamps = source.format.name != "avi"
     last, damaged = None, 0
     try:
         for packet in source.demux(video=0):
@@ -87,41 +92,47 @@ def frames(source: av.container.InputContainer, film: str) -> Iterator[av.VideoF
                 continue
             for frame in decoded:
                 if last is None:
-                    frame.pts = frame.pts if told and frame.pts is not None else 0
-                elif not told or frame.pts is None or frame.pts <= last:
-                    frame.pts = last + apart
+                    frame.pts = frame.pts if has_timestamps and frame.pts is not None else 0
+                elif not has_timestamps or frame.pts is None or frame.pts <= last:
+                    frame.pts = last + interval
                 last = frame.pts
                 yield frame
     except (av.FFmpegError, OSError) as error:
-        raise BadFilm(f"The film {film} cannot be read on: {one_line(error)}.") from error
+        raise BadFilm(f"The film {film} cannot be read to its end: {one_line(error)}.") from error
     if damaged:
-        print(f"koalagan: {damaged} damaged parts of {film} were left out.", file=sys.stderr)
+        print(f"koalagan: skipped {damaged} damaged packets of {film}.", file=sys.stderr)
 
 
 def pixels(frame: av.VideoFrame) -> np.ndarray:
-    """A frame as it is to be shown, uint8 [H,W,3]: telephones film upright pictures lying."""
+    """A frame as players show it, uint8 [H, W, 3]: phones store upright films rotated."""
     return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
 
 
-def check_sound(source: av.container.InputContainer, target: str) -> None:
-    """Checks that the result can hold the film's sound, before any work.
+def check_audio(source: av.container.InputContainer, target: str) -> None:
+    """Checks that the container of the result supports the film's audio codecs.
+
+    Args:
+        source: the film.
+        target: a path with the extension of the result, in an existing folder.
 
     Raises:
-        BadFilm: it cannot.
+        BadFilm: it does not.
     """
-    # Asked of a container of this kind that is never begun; its file is not made.
+    import av
+
+    # Only a container opened for writing knows its codecs. The file stays empty.
     with av.open(target, "w", format=_format(target)) as container:
         supported = container.supported_codecs
     Path(target).unlink(missing_ok=True)
     for stream in source.streams.audio:
         codec = stream.codec_context.codec if stream.codec_context else None
         name = codec.canonical_name if codec else "unknown"
-        # Told by the names of encoders, of which some are also the sound's and some are not.
+        # The container lists names of encoders; only some equal the name of the decoder.
         if not codec or not {codec.name, codec.canonical_name} & supported:
             raise BadFilm(
-                f"The film {source.name} has sound of the kind {name}, which "
-                f"{Path(target).suffix} files cannot hold: convert it first, with `ffmpeg -i FILM "
-                "-c:v copy -c:a aac NEW.mkv`."
+                f"The film {source.name} has audio in the codec {name}, which "
+                f"{Path(target).suffix} files do not support: convert it first, with "
+                "`ffmpeg -i FILM -c:v copy -c:a aac NEW.mkv`."
             )
 
 
@@ -130,28 +141,32 @@ def _format(path: str) -> str:
 
 
 def encode(path: Path, pictures: Iterable[tuple[np.ndarray, int]], source: av.VideoStream) -> int:
-    """Writes a part of a film, in NUT, which keeps times as they are.
+    """Writes a part of a film as H.264 in NUT, a container that keeps timestamps unchanged.
 
     Args:
-        path: the part.
-        pictures: uint8 [H,W,3] of one size, and the time of each in the source's time base.
-        source: what rates and proportions are taken from.
+        path: the file to write.
+        pictures: frames, uint8 [H, W, 3], and their timestamps in the time base of `source`. All
+            are scaled to the size of the first.
+        source: gives the frame rate, the time base and the pixel aspect ratio.
 
     Returns:
-        How many frames it has.
+        The number of frames.
 
     Raises:
         BadFilm: the frames cannot be encoded.
+        OSError: the file cannot be written.
     """
+    import av
+
     count, output = 0, None
     try:
         with av.open(str(path), "w", format="nut") as container:
             for rgb, time in pictures:
                 if output is None:
-                    output = _video_stream(container, source, *rgb.shape[:2])
+                    output = _add_video_stream(container, source, *rgb.shape[:2])
                 rgb = np.ascontiguousarray(rgb)
                 frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
-                    width=output.width,  # of films that change their size on the way
+                    width=output.width,  # a film may change its size midway
                     height=output.height,
                     format=output.pix_fmt,
                     dst_colorspace="ITU709",
@@ -164,25 +179,27 @@ def encode(path: Path, pictures: Iterable[tuple[np.ndarray, int]], source: av.Vi
                 container.mux(output.encode())
     except (av.FFmpegError, ValueError) as error:
         if isinstance(error, OSError) and error.errno:
-            raise  # the disk
-        raise BadFilm(f"the film cannot be encoded: {one_line(error)}.") from error
+            raise  # an error of the disk
+        raise BadFilm(f"The film cannot be encoded: {one_line(error)}.") from error
     return count
 
 
-def _video_stream(
+def _add_video_stream(
     container: av.container.OutputContainer, source: av.VideoStream, height: int, width: int
 ) -> av.VideoStream:
-    # Without frames that refer forwards, so that parts can follow one another.
+    import av
+
+    # No B-frames, so that parts can be concatenated.
     options = {"crf": "18", "preset": "medium", "bf": "0"}
     output = container.add_stream("libx264", rate=rate(source), options=options)
     output.width, output.height = width, height
-    # Shared chroma needs even sides.
+    # Chroma subsampling needs even sides.
     output.pix_fmt = "yuv444p" if height % 2 or width % 2 else "yuv420p"
     context = output.codec_context
     context.time_base = source.time_base
-    shape = source.sample_aspect_ratio or Fraction(1)
-    turned = (height, width) != (source.height, source.width) and height != width
-    context.sample_aspect_ratio = 1 / shape if turned else shape
+    aspect_ratio = source.sample_aspect_ratio or Fraction(1)
+    rotated = (height, width) != (source.height, source.width) and height != width
+    context.sample_aspect_ratio = 1 / aspect_ratio if rotated else aspect_ratio
     context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
     context.color_range = 1  # limited
     context.flags |= av.codec.context.Flags.global_header
@@ -190,42 +207,47 @@ def _video_stream(
 
 
 def assemble(path: Path, parts: Sequence[Path], film: str) -> None:
-    """Puts parts behind one another and the film's sound beside them.
+    """Concatenates parts, and copies the film's audio to them.
 
     Raises:
-        BadFilm: its sound cannot be read.
+        BadFilm: the audio cannot be copied.
+        OSError: the file cannot be written.
     """
+    import av
+
     try:
         container = _format(str(path))
         with av.open(str(path), "w", format=container) as result, opened(film) as source:
             with av.open(str(parts[0])) as first:
                 video = result.add_stream_from_template(first.streams.video[0])
-            sounds = {
+            audio = {
                 stream.index: result.add_stream_from_template(stream)
                 for stream in source.streams.audio
             }
-            both = [_timed(_packets_of(parts))]
-            if sounds:
-                both.append(_timed(source.demux(*source.streams.audio)))
-            # As players read them: what is heard beside what is seen.
-            for _, packet in heapq.merge(*both, key=lambda one: one[0]):
-                is_sound = packet.stream.type == "audio"
-                packet.stream = sounds[packet.stream.index] if is_sound else video
+            streams = [_timed(_packets(parts))]
+            if audio:
+                streams.append(_timed(source.demux(*source.streams.audio)))
+            # Interleaved by time, as players read them.
+            for _, packet in heapq.merge(*streams, key=lambda timed: timed[0]):
+                is_audio = packet.stream.type == "audio"
+                packet.stream = audio[packet.stream.index] if is_audio else video
                 result.mux(packet)
     except (av.FFmpegError, ValueError) as error:
         if isinstance(error, OSError) and error.errno:
-            raise
-        raise BadFilm(f"The film {film} cannot be put together: {one_line(error)}.") from error
+            raise  # an error of the disk
+        raise BadFilm(f"The film {film} cannot be assembled: {one_line(error)}.") from error
 
 
-def _packets_of(parts: Sequence[Path]) -> Iterator[av.Packet]:
+def _packets(parts: Sequence[Path]) -> Iterator[av.Packet]:
+    import av
+
     for part in parts:
         with av.open(str(part)) as container:
             yield from container.demux(video=0)
 
 
 def _timed(packets: Iterable[av.Packet]) -> Iterator[tuple[Fraction, av.Packet]]:
-    """Packets that hold something, with their times in seconds."""
+    """Packets that are not empty, with their times in seconds."""
     time = Fraction(0)
     for packet in packets:
         if packet.size:

@@ -1,12 +1,12 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Films: every frame coloured, sound, size and frame rate kept (extra `[video]`: PyAV).
+"""Coloring films: every frame; audio, size and timestamps are kept (extra `[video]`: PyAV).
 
-What a model predicts for one frame is a little different for the next, which flickers. `Smoother`
-mixes each prediction with the one before where the picture stands still; `experiments/flicker.py`
-measures what that does.
+A model's predictions differ a little from frame to frame, which flickers. `Smoother` mixes each
+prediction with the previous one where the picture does not move; `experiments/studies/flicker.py`
+measures the effect.
 
-A film is written in parts, in a folder beside the result, which the same call continues; the sound
-is copied when all parts are there.
+A film is written in parts, in a hidden folder beside the result. The same call continues an
+interrupted film; when all parts exist, they are assembled and the audio is copied.
 """
 
 from __future__ import annotations
@@ -19,32 +19,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm import tqdm
 
 from koalagan import files, progress
 from koalagan.errors import UserError
-from koalagan.inference import colorizer
+from koalagan.inference.colorizer import Colorizer
 from koalagan.photos import film_files
 from koalagan.photos.film_files import BadFilm
+from koalagan.photos.settings import Rendering
 
 if TYPE_CHECKING:
     import av
-    import tqdm
 
 PART = 250  # frames
-# Of the difference in normalised L at which a pixel counts as moved: 4 units of L*, which is above
-# the grain of film and below most edges.
+# Scale of the Gaussian over differences in normalized L: 4 units of L*, which is above film grain
+# and below most edges.
 _MOVED = 0.08
 
 
 class Smoother:
-    """Lets the colours of a film change slowly where its picture does not change.
+    """Lets the colors of a film change slowly where its picture does not move.
 
-    Each pixel's chroma is `strength` of the one before and the rest of its own prediction; the
-    more its lightness has changed since, the less of the one before it is (Gaussian), so that
-    nothing trails behind what moves, and nothing survives a cut.
+    Each pixel's chroma is the previous one with weight `strength`, and its own prediction for the
+    rest. The weight falls with the change in lightness (Gaussian), so that moving objects leave no
+    trail and no color survives a cut.
 
     Args:
-        strength: 0 leaves predictions as they are; less than 1.
+        strength: in [0, 1); 0 leaves predictions unchanged.
+
+    Attributes:
+        state: L [h, w, 1] and the smoothed ab [h, w, 2] of the last frame; None before the first.
     """
 
     def __init__(self, strength: float):
@@ -52,81 +56,68 @@ class Smoother:
         self.state: tuple[np.ndarray, np.ndarray] | None = None
 
     def __call__(self, L: np.ndarray, ab: np.ndarray) -> np.ndarray:
-        """The next frame's L [h,w,1] and prediction [h,w,2] -> the smoothed prediction."""
+        """Smooths the prediction for the next frame.
+
+        Args:
+            L: [h, w, 1], in [-1, 1].
+            ab: the prediction, [h, w, 2], in [-1, 1].
+
+        Returns:
+            The smoothed prediction, [h, w, 2].
+        """
         if self.state is not None and self.strength:
-            before_L, before = self.state
-            moved = (L - before_L) / _MOVED
-            weight = self.strength * np.exp(-np.square(moved) / 2)
-            ab = weight * before + (1 - weight) * ab
+            previous_L, previous_ab = self.state
+            weight = self.strength * np.exp(-np.square((L - previous_L) / _MOVED) / 2)
+            ab = weight * previous_ab + (1 - weight) * ab
         self.state = L, ab
         return ab
 
 
-def colorize(
-    film: str,
-    target: str,
-    model: colorizer.Colorizer,
-    *,
-    smoothing: float = 0.8,
-    saturation: float = 1.0,
-    render_size: int | None = None,
-    batch_size: int = 4,
-) -> None:
-    """Colours a film into `target`, which appears when it is whole.
+def colorize(film: str, target: str, model: Colorizer, rendering: Rendering) -> None:
+    """Colors a film.
 
     Args:
         film: its path.
-        target: the result's; its parts lie in a folder beside it until then.
-        model: what colours.
-        smoothing: see `Smoother`.
-        saturation, render_size: see `Colorizer.colorize`.
-        batch_size: frames that the network gets at once.
+        target: the path of the result, which appears when it is complete. Until then its parts lie
+            in a folder beside it.
+        model: predicts the colors.
+        rendering: how it does, and how its predictions are smoothed.
 
     Raises:
-        BadFilm: it cannot be read, or has no picture.
+        BadFilm: the film cannot be read, or has no video.
         UserError: PyAV is not installed, or the result cannot be written.
     """
-    settings = {
+    fingerprint = {
         "film": _identity(film),
         "model": [model.path, _identity(f"{model.path}/variables/variables.index"), model.facts],
-        "smoothing": smoothing,
-        "saturation": saturation,
-        "render_size": render_size,
+        "smoothing": rendering.smoothing,
+        "saturation": rendering.saturation,
+        "render_size": rendering.render_size,
     }
-    parts = Path(target).with_name(f".{Path(target).name}.parts")
-    work = None
+    folder = Path(target).with_name(f".{Path(target).name}.parts")
+    parts = None
     try:
         with film_files.opened(film) as source:
-            work = _Parts(parts, settings)
-            film_files.check_sound(source, str(parts / f"sound{Path(target).suffix}"))
-            smoother = Smoother(smoothing)
-            smoother.state = work.smoothed
-            stream = source.streams.video[0]
-            length = int((stream.duration or 0) * film_files.rate(stream) * stream.time_base)
-            total = stream.frames or length or None
-            with progress.bar(Path(film).name, total, work.frames, unit="frame") as bar:
-                frames = itertools.islice(film_files.frames(source, film), work.frames, None)
-                while first := next(frames, None):
-                    part = itertools.chain([first], itertools.islice(frames, PART - 1))
-                    options = (saturation, render_size, batch_size)
-                    work.add(_coloured(part, model, smoother, *options, bar), stream, smoother)
-        if not work.frames:
-            raise BadFilm(f"The film {film} has no picture that can be read.")
-        files.publish(target, lambda path: film_files.assemble(path, work.paths, film))
+            parts = _Parts(folder, fingerprint)
+            film_files.check_audio(source, str(folder / f"audio{Path(target).suffix}"))
+            _add_parts(parts, source, film, model, rendering)
+        if not parts.frames:
+            raise BadFilm(f"The film {film} has no readable frames.")
+        files.publish(target, lambda path: film_files.assemble(path, parts.paths, film))
     except BadFilm:
-        if work and not work.frames:
-            shutil.rmtree(parts, ignore_errors=True)
+        if parts and not parts.frames:
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error.strerror or error}.") from error
-    shutil.rmtree(parts)
+    shutil.rmtree(folder)
 
 
 def read(film: str) -> Iterator[np.ndarray]:
-    """The frames of a film, uint8 [H,W,3].
+    """Yields the frames of a film, uint8 [H, W, 3].
 
     Raises:
-        BadFilm: it cannot be read, or has no picture.
+        BadFilm: it cannot be read, or has no video.
         UserError: PyAV is not installed.
     """
     with film_files.opened(film) as source:
@@ -134,6 +125,7 @@ def read(film: str) -> Iterator[np.ndarray]:
 
 
 def _identity(path: str) -> list[Any]:
+    """What changes when a file does: its path, size and time of modification."""
     try:
         facts = Path(path).stat()
     except OSError as error:
@@ -141,42 +133,62 @@ def _identity(path: str) -> list[Any]:
     return [str(Path(path).absolute()), facts.st_size, facts.st_mtime_ns]
 
 
-def _coloured(
+def _add_parts(
+    parts: _Parts,
+    source: av.container.InputContainer,
+    film: str,
+    model: Colorizer,
+    rendering: Rendering,
+) -> None:
+    """Colors those frames of a film that are not in a part yet."""
+    stream = source.streams.video[0]
+    duration = int((stream.duration or 0) * film_files.rate(stream) * stream.time_base)
+    total = stream.frames or duration or None
+    smoother = Smoother(rendering.smoothing)
+    smoother.state = parts.smoothed
+    frames = itertools.islice(film_files.frames(source, film), parts.frames, None)
+    with progress.bar(Path(film).name, total, parts.frames, unit="frame") as bar:
+        while first := next(frames, None):
+            part = itertools.chain([first], itertools.islice(frames, PART - 1))
+            parts.add(_color(part, model, smoother, rendering, bar), stream, smoother)
+
+
+def _color(
     frames: Iterator[av.VideoFrame],
-    model: colorizer.Colorizer,
+    model: Colorizer,
     smoother: Smoother,
-    saturation: float,
-    render_size: int | None,
-    batch_size: int,
-    bar: tqdm.tqdm,
+    rendering: Rendering,
+    bar: tqdm,
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """(coloured, its time) of each frame, one batch held at a time."""
-    while batch := list(itertools.islice(frames, batch_size)):
+    """Yields (colored frame, its timestamp), with one batch in memory at a time."""
+    while batch := list(itertools.islice(frames, rendering.batch_size)):
         pictures = [film_files.pixels(frame) for frame in batch]
-        L, ab = model.predict(pictures, render_size)
-        for frame, rgb, *prediction in zip(batch, pictures, L, ab, strict=True):
-            smoothed = smoother(*prediction)
-            yield model.join(rgb, prediction[0], smoothed, saturation), frame.pts
+        predictions = model.predict(pictures, rendering.render_size)
+        for frame, rgb, L, ab in zip(batch, pictures, *predictions, strict=True):
+            yield model.join(rgb, L, smoother(L, ab), rendering.saturation), frame.pts
             bar.update()
 
 
 class _Parts:
-    """The finished parts of a film, and what the next one needs of them.
+    """The finished parts of a film, and the state that the next one starts from.
+
+    `state.json` names the finished parts (`000000.nut`, ...), `000003.npz` is the smoother's state
+    after three of them.
 
     Args:
-        folder: made if absent; what other settings left there is deleted.
-        settings: JSON-able.
+        folder: created if it does not exist. Parts with another fingerprint are deleted.
+        fingerprint: JSON-serializable; all that the frames depend on.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any]):
+    def __init__(self, folder: Path, fingerprint: dict[str, Any]):
         self._folder = folder
-        self._settings = json.loads(json.dumps(settings))
+        self._fingerprint = json.loads(json.dumps(fingerprint))
         self._counts: list[int] = []
         try:
             state = json.loads((folder / "state.json").read_text())
         except (OSError, ValueError):
             state = {}
-        if state.get("settings") == self._settings:
+        if state.get("settings") == self._fingerprint:
             self._counts = state["frames"]
         else:
             shutil.rmtree(folder, ignore_errors=True)
@@ -185,12 +197,12 @@ class _Parts:
 
     @property
     def frames(self) -> int:
-        """How many are finished."""
+        """The number of frames in finished parts."""
         return sum(self._counts)
 
     @property
     def paths(self) -> list[Path]:
-        """The parts in their order."""
+        """The finished parts in order."""
         return [self._path(number) for number in range(len(self._counts))]
 
     def _path(self, number: int) -> Path:
@@ -200,13 +212,18 @@ class _Parts:
         with np.load(self._folder / f"{len(self._counts):06}.npz") as kept:
             return kept["L"], kept["ab"]
 
-    def add(self, frames: Iterator[tuple[np.ndarray, int]], stream, smoother: Smoother) -> None:
-        """Encodes the next part; the mark that says it is there comes last."""
+    def add(
+        self,
+        frames: Iterator[tuple[np.ndarray, int]],
+        stream: av.VideoStream,
+        smoother: Smoother,
+    ) -> None:
+        """Encodes the next part. It counts as finished once `state.json` names it."""
         number = len(self._counts)
         count = film_files.encode(self._path(number), frames, stream)
         L, ab = smoother.state
         np.savez(self._folder / f"{number + 1:06}.npz", L=L, ab=ab)
         self._counts.append(count)
-        state = json.dumps({"settings": self._settings, "frames": self._counts})
-        files.publish(self._folder / "state.json", lambda path: path.write_text(state))
+        state = json.dumps({"settings": self._fingerprint, "frames": self._counts})
+        files.publish_text(self._folder / "state.json", state)
         (self._folder / f"{number:06}.npz").unlink(missing_ok=True)

@@ -1,11 +1,9 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""What a photograph says of itself (EXIF, XMP, IPTC, resolution), and how its result says it too.
+"""Metadata of photographs (EXIF, XMP, IPTC, resolution), copied to their results.
 
-What speaks of the photograph is kept: who took it, when, where, of what. What speaks of its file is
-not: the result stands upright, is sRGB, and may be another format.
+Metadata about the photograph is kept: who took it, when, where, and of what. Metadata about its
+file is dropped: the result is upright, in sRGB, and possibly in another format.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import io
@@ -14,8 +12,8 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-# Description, make, model, software, date, artist, copyright, rating, Windows's title, comment,
-# author, keywords and subject.
+# Description, make, model, software, date, artist, copyright, rating; title, comment, author,
+# keywords and subject as written by Windows.
 _EXIF_TAGS = (
     0x010E,
     0x010F,
@@ -27,9 +25,9 @@ _EXIF_TAGS = (
     0x4746,
     *range(0x9C9B, 0x9CA0),
 )
-_EXIF_PARTS = (0x8769, 0x8825)  # the camera's and GPS
-# Of the camera's part what speaks of its file: colour space, width, height, and two that point to
-# places in it, interoperability and the maker's note.
+_EXIF_DIRECTORIES = (0x8769, 0x8825)  # camera (Exif IFD) and GPS
+# Tags of the camera that describe the file: color space, width, height, and two that hold offsets
+# into it, the interoperability IFD and the maker note.
 _EXIF_OF_THE_FILE = (0xA001, 0xA002, 0xA003, 0xA005, 0x927C)
 _XMP_OF_THE_FILE = (
     r"(?:tiff:(?:Orientation|ImageWidth|ImageLength|Compression|PhotometricInterpretation"
@@ -42,19 +40,19 @@ _XMP_DROPPED = re.compile(
 )
 _TIFF_XMP = 0x02BC
 _PHOTOSHOP_IPTC = 0x0404
-_JPEG_SEGMENT = 65533  # bytes that one holds
+_JPEG_SEGMENT = 65533  # bytes that one segment holds
 _XMP_NAMESPACE = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What goes with the result.
+    """Metadata that a result is written with.
 
     Attributes:
-        exif: as bytes; empty where there is none.
-        xmp: a packet; empty where there is none.
-        iptc: IPTC-IIM, of JPEG files alone; empty where there is none.
-        dpi: across and down, or None.
+        exif: encoded EXIF; empty if there is none.
+        xmp: the XMP packet; empty if there is none.
+        iptc: IPTC-IIM records, from JPEG files only; empty if there are none.
+        dpi: horizontal and vertical resolution, or None.
     """
 
     exif: bytes = b""
@@ -62,26 +60,30 @@ class Metadata:
     iptc: bytes = b""
     dpi: tuple[float, float] | None = None
 
-    def options(self, ending: str) -> dict[str, Any]:
-        """What `PIL.Image.Image.save` takes for a file with this ending, as far as it holds it."""
+    def options(self, extension: str) -> dict[str, Any]:
+        """Arguments of `PIL.Image.Image.save`, as far as files with this extension support them.
+
+        Args:
+            extension: in lower case, with its dot.
+        """
         options: dict[str, Any] = {}
         if self.exif:
             options["exif"] = self.exif
         if self.dpi:
             options["dpi"] = self.dpi
         xmp = self.xmp.encode()
-        if ending in (".jpg", ".jpeg"):
+        if extension in (".jpg", ".jpeg"):
             if xmp and len(_XMP_NAMESPACE) + len(xmp) <= _JPEG_SEGMENT:
                 options["xmp"] = xmp
             if self.iptc:
-                # Whole segments, which Pillow puts into the file as they are.
+                # Pillow copies complete segments into the file.
                 options["extra"] = _app13(self.iptc)
-        elif xmp and ending == ".webp":
+        elif xmp and extension == ".webp":
             options["xmp"] = xmp
-        elif xmp and ending == ".png":
+        elif xmp and extension == ".png":
             options["pnginfo"] = PngImagePlugin.PngInfo()
             options["pnginfo"].add_itxt("XML:com.adobe.xmp", self.xmp)
-        elif xmp and ending in (".tif", ".tiff"):
+        elif xmp and extension in (".tif", ".tiff"):
             exif = Image.Exif()
             if self.exif:
                 exif.load(self.exif)
@@ -91,7 +93,7 @@ class Metadata:
 
 
 def _app13(iptc: bytes) -> bytes:
-    """The JPEG segment that holds IPTC; empty where it is too long for one."""
+    """The JPEG segment APP13 with IPTC records; empty if they do not fit into one."""
     even = iptc + b"\0" * (len(iptc) % 2)
     resource = b"8BIM" + _PHOTOSHOP_IPTC.to_bytes(2, "big") + b"\0\0" + len(iptc).to_bytes(4, "big")
     segment = b"Photoshop 3.0\0" + resource + even
@@ -101,11 +103,7 @@ def _app13(iptc: bytes) -> bytes:
 
 
 def read(encoded: bytes) -> Metadata:
-    """A photograph's metadata, as far as it can be read and speaks of the photograph.
-
-    Args:
-        encoded: its file.
-    """
+    """Reads the metadata of an encoded photograph; what cannot be read is left out."""
     found: dict[str, Any] = {}
     try:
         with Image.open(io.BytesIO(encoded)) as image:
@@ -114,7 +112,7 @@ def read(encoded: bytes) -> Metadata:
             found["xmp"] = _xmp(image.info.get("xmp", b""))
             found["iptc"] = _iptc(image.info.get("photoshop"))
             found["exif"] = _exif(image.getexif())
-    except Exception:  # Broken metadata of a good picture, which Pillow meets in many ways.
+    except Exception:  # Pillow fails in many ways on broken metadata of a good picture.
         pass
     return Metadata(**found)
 
@@ -124,10 +122,10 @@ def _exif(given: Image.Exif) -> bytes:
     for tag in _EXIF_TAGS:
         if tag in given:
             exif[tag] = given[tag]
-    for tag in _EXIF_PARTS:
-        part = given.get_ifd(tag)
-        if part := {key: part[key] for key in part if key not in _EXIF_OF_THE_FILE}:
-            exif.get_ifd(tag).update(part)
+    for tag in _EXIF_DIRECTORIES:
+        directory = given.get_ifd(tag)
+        if kept := {key: directory[key] for key in directory if key not in _EXIF_OF_THE_FILE}:
+            exif.get_ifd(tag).update(kept)
     encoded = exif.tobytes()
     return encoded if len(encoded) > len(Image.Exif().tobytes()) else b""
 

@@ -1,0 +1,82 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Options for coloring photographs and films, and for their results."""
+
+import dataclasses
+
+from koalagan.options import option
+
+# --format: the extension of its files; "same" keeps that of each photograph.
+FORMATS = {"png": ".png", "jpeg": ".jpg", "tiff": ".tif", "webp": ".webp", "bmp": ".bmp"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Folders:
+    """Model and output."""
+
+    saved_model: str = option(None, "The exported model, or the folder of its run.", required=True)
+    output_dir: str = option(
+        None, "The folder for colored pictures; created if it does not exist.", required=True
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ResultSettings:
+    """Results."""
+
+    format: str = option(
+        "png",
+        "The format of results; 'same' keeps each photograph's own.",
+        choices=(*FORMATS, "same"),
+    )
+    quality: int = option(95, "The quality of JPEG and WebP results.", minimum=1, maximum=100)
+    suffix: str = option("", "Text to append to the names of results, such as _colorized.")
+    overwrite: bool = option(True, "Replace existing results; otherwise they are an error.")
+    skip_existing: bool = option(False, "Skip photographs whose results exist.")
+    recolor: bool = option(
+        False, "Also color photographs that already have color, instead of copying them."
+    )
+    contact_sheet: str | None = option(
+        None,
+        "An HTML page to write, which compares the photographs of this call with their results "
+        "under sliders.",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Rendering:
+    """Colors."""
+
+    saturation: float = option(
+        1.0, "The factor by which the predicted chroma is multiplied.", minimum=0.0, maximum=10.0
+    )
+    render_size: int | None = option(
+        None,
+        "The side length at which the network sees a photograph (default: the size that the model "
+        "was exported for).",
+        minimum=8,
+    )
+    variants: int = option(
+        1,
+        "The number of results for each photograph, from a model exported with "
+        "--dropout_at_inference.",
+        minimum=1,
+        maximum=99,
+    )
+    batch_size: int = option(
+        4, "The number of photographs or frames in one call of the network.", minimum=1
+    )
+    smoothing: float = option(
+        0.8,
+        "For films: the weight of the previous frame's color where nothing moves.",
+        minimum=0.0,
+        maximum=0.99,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ColorizeSettings:
+    """Which model colors photographs, how, and where the results go."""
+
+    folders: Folders = Folders()
+    results: ResultSettings = ResultSettings()
+    rendering: Rendering = Rendering()
