@@ -1,34 +1,30 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""What `--mixed_precision` means on the machine at hand."""
-
-from __future__ import annotations
+"""The compute dtype that `--mixed_precision` stands for on this machine."""
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from koalagan import lazy
-
-keras = lazy.module("keras")
-tf = lazy.module("tensorflow")
+import keras
+import tensorflow as tf
 
 CHOICES = ("auto", "float32", "float16", "bfloat16")
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 natively; False where the system does not tell."""
+    """Whether the CPU multiplies bfloat16 natively; False if the system does not say."""
     try:
-        facts = Path("/proc/cpuinfo").read_text()
+        cpu = Path("/proc/cpuinfo").read_text()
     except OSError:
         return False
-    return "amx_bf16" in facts or "avx512_bf16" in facts
+    return "amx_bf16" in cpu or "avx512_bf16" in cpu
 
 
 def resolve(choice: str) -> str:
-    """ "auto" becomes the fastest dtype that is safe here; the other choices stay as they are.
+    """Replaces "auto" by the fastest dtype that is safe here; returns other choices unchanged.
 
     NVIDIA GPUs of compute capability 8 and newer and CPUs with AMX or AVX512-BF16 get bfloat16,
-    GPUs of compute capability 7 float16 (with loss scaling), everything else float32.
+    GPUs of compute capability 7 get float16 (with loss scaling), everything else float32.
     """
     if choice != "auto":
         return choice
@@ -42,7 +38,7 @@ def resolve(choice: str) -> str:
 
 @contextlib.contextmanager
 def policy(dtype: str) -> Iterator[None]:
-    """Layers built inside compute in `dtype`: "float32", "float16" or "bfloat16"."""
+    """Makes layers that are built inside compute in `dtype`: float32, float16 or bfloat16."""
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("float32" if dtype == "float32" else f"mixed_{dtype}")
     try:

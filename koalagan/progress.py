@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""The one way long work shows how far it is: rate and time left, on stderr."""
+"""The progress bar of all long operations, on stderr, with the rate and the remaining time."""
 
 import sys
 
@@ -7,10 +7,13 @@ from tqdm import tqdm
 
 
 def bar(description: str, total: int | None, initial: int = 0, unit: str = "picture") -> tqdm:
-    """A progress bar; in a log file, where it cannot redraw itself, a line every 30 seconds.
+    """Creates a progress bar. A log file, which cannot be redrawn, gets a line every 30 seconds.
 
     Args:
-        total: None where nobody knows; of nothing at all there is no bar.
+        description: the text before the bar.
+        total: the number of items, or None if it is unknown; 0 shows no bar.
+        initial: the number of items that are already done.
+        unit: what an item is called.
     """
     terminal = sys.stderr.isatty()
     return tqdm(

@@ -1,13 +1,13 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""sRGB to normalised CIE Lab and back. Every colour constant of the project lives in this file.
+"""Converts sRGB to normalized CIE Lab and back; the only file with color constants.
 
     rgb  uint8    [..., H, W, 3]  sRGB
     L    float32  [..., H, W, 1]  L*/50 - 1, in [-1, 1]
     ab   float32  [..., H, W, 2]  a*/110 and b*/110; sRGB spans [-0.98, 0.90]
 
-Lab is CIE 1976 under D65 (2 degree observer), by `tensorflow_io.experimental.color`; the way back
-and lightness alone are written out here with its numbers. All functions are pure TensorFlow: they
-run eagerly, in tf.data, under XLA and in a SavedModel, on any size.
+Lab is CIE 1976 L*a*b* under D65 (2 degree observer), computed by `tensorflow_io.experimental.color`.
+The way back, and lightness alone, are implemented here with the same constants. All functions are
+pure TensorFlow: they run eagerly, in tf.data, under XLA and in a SavedModel, on any size.
 """
 
 import warnings
@@ -17,8 +17,8 @@ import tensorflow as tf
 
 with warnings.catch_warnings():
     # tensorflow-io 0.37.1 is compiled against an older TensorFlow than 2.21, so its two native
-    # file-system plugins do not load, and it says so once each. Its colour functions are pure
-    # Python over TensorFlow and need neither.
+    # file-system plugins fail to load and each warns once. Its color functions are pure Python on
+    # top of TensorFlow and need neither.
     warnings.filterwarnings("ignore", "unable to load libtensorflow_io_plugins", UserWarning)
     warnings.filterwarnings("ignore", "file system plugins are not loaded", UserWarning)
     from tensorflow_io import experimental as tfio
@@ -26,10 +26,10 @@ with warnings.catch_warnings():
 _L_HALF_RANGE = 50.0
 _AB_RANGE = 110.0
 
-# sRGB and Lab, with the numbers of tensorflow-io and scikit-image. Needed beside theirs, since
-# whether a colour lies outside sRGB can only be seen before the clipping that theirs ends in, and
-# since photographs of full size need lightness alone: 24 megapixels are joined with their colours
-# in 0.6 of the time that theirs took.
+# sRGB and Lab, with the constants of tensorflow-io and scikit-image. Their own functions are not
+# enough: whether a color lies outside sRGB is only visible before the clipping that they end in, and
+# full-size photographs need lightness alone, which joins 24 megapixels with their colors in 0.6 of
+# the time.
 _F_LINEAR_UP_TO = 0.2068966
 _F_LINEAR_SLOPE = 7.787
 _WHITE_D65 = (0.95047, 1.0, 1.08883)
@@ -41,24 +41,28 @@ _RGB_FROM_XYZ = (
 _Y_FROM_RGB = (0.212671, 0.715160, 0.072169)
 _GAMMA_LINEAR_UP_TO = 0.0031308
 # Linear RGB this far outside [0, 1] still rounds to the uint8 value at the limit (the steepest part
-# of the sRGB curve makes it 0.33 of a level), so float32's rounding never touches a real colour.
+# of the sRGB curve makes it 0.33 of a level), so float32 rounding never changes a real color.
 _GAMUT_TOLERANCE = 1e-4
 # 2^-10 of the largest chroma that sRGB has is 0.13 Lab units, well below one uint8 level.
 _BISECTION_STEPS = 10
 
 
 def rgb_to_lab(rgb: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Splits sRGB pictures, uint8 [..., H, W, 3], into normalised `(L, ab)`; see the module."""
+    """Converts sRGB pictures, uint8 [..., H, W, 3], to normalized `(L, ab)`.
+
+    Raises:
+        TypeError: the pictures are not uint8.
+    """
     rgb = tf.convert_to_tensor(rgb)
     if rgb.dtype != tf.uint8:
-        # A float picture in [0, 1] would silently come out as black.
-        raise TypeError(f"rgb_to_lab takes uint8 pictures, not {rgb.dtype.name}")
+        # A float picture in [0, 1] would silently become black.
+        raise TypeError(f"rgb_to_lab takes uint8 pictures, not {rgb.dtype.name}.")
     lab = tfio.color.rgb_to_lab(tf.cast(rgb, tf.float32) / 255.0)
     return lab[..., :1] / _L_HALF_RANGE - 1.0, lab[..., 1:] / _AB_RANGE
 
 
 def lightness(rgb: tf.Tensor) -> tf.Tensor:
-    """The normalised L of sRGB pictures, uint8 [..., H, W, 3] -> float32 [..., H, W, 1]."""
+    """Converts sRGB pictures, uint8 [..., H, W, 3], to normalized L, float32 [..., H, W, 1]."""
     levels = np.arange(256) / 255.0
     linear = np.where(levels > 0.04045, ((levels + 0.055) / 1.055) ** 2.4, levels / 12.92)
     channels = tf.unstack(tf.cast(rgb, tf.int32), axis=-1)
@@ -75,18 +79,18 @@ def lightness(rgb: tf.Tensor) -> tf.Tensor:
 
 
 def lab_to_rgb(L: tf.Tensor, ab: tf.Tensor) -> tf.Tensor:
-    """Joins normalised `L` and `ab` into sRGB, uint8 [..., H, W, 3]: the one way back.
+    """Converts normalized `L` and `ab` to sRGB, uint8 [..., H, W, 3].
 
-    A colour that sRGB cannot show keeps its lightness and hue and loses chroma: (a*, b*) shrinks
-    towards grey, by bisection, until it fits. (Plain clipping moves L* by up to 4 units on what
-    networks predict.) Colours that sRGB can show are untouched. Not meant to be differentiated.
+    A color outside sRGB keeps its lightness and hue and loses chroma: (a*, b*) shrinks toward gray,
+    by bisection, until it fits. (Plain clipping moves L* by up to 4 units on predictions of
+    networks.) Colors inside sRGB are unchanged. Not meant to be differentiated.
     """
     lightness, a, b = tf.unstack(lab_units(L, ab), axis=-1)
     channels = _linear_rgb(lightness, a, b)
-    # Only these pixels, few in a photograph, are worked on.
+    # Only these pixels, which are few in a photograph, are processed.
     outside = tf.where(~_in_gamut(channels))
     lightness, a, b = (tf.gather_nd(part, outside) for part in (lightness, a, b))
-    scale = tf.zeros_like(lightness)  # The largest known to fit: grey always does.
+    scale = tf.zeros_like(lightness)  # The largest scale known to fit; gray always fits.
     for step in range(1, _BISECTION_STEPS + 1):
         larger = scale + 2.0**-step
         fits = _in_gamut(_linear_rgb(lightness, larger * a, larger * b))
@@ -100,15 +104,15 @@ def lab_to_rgb(L: tf.Tensor, ab: tf.Tensor) -> tf.Tensor:
 
 
 def lab_units(L: tf.Tensor, ab: tf.Tensor) -> tf.Tensor:
-    """Joins normalised `L` and `ab` into L*, a*, b* in Lab units, float32 [..., H, W, 3]."""
+    """Converts normalized `L` and `ab` to L*, a*, b* in Lab units, float32 [..., H, W, 3]."""
     L, ab = tf.cast(L, tf.float32), tf.cast(ab, tf.float32)
     return tf.concat([(L + 1.0) * _L_HALF_RANGE, ab * _AB_RANGE], axis=-1)
 
 
 def _linear_rgb(lightness: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> list[tf.Tensor]:
-    """Linear R, G and B of L*, a*, b*, elementwise, below 0 and above 1 where sRGB has no such."""
+    """Linear R, G and B of L*, a*, b*, elementwise; outside [0, 1] for colors outside sRGB."""
     f_y = (lightness + 16.0) / 116.0
-    # Channel by channel: several times faster than a [..., 3] layout with a matrix product.
+    # Channel by channel is several times faster than a [..., 3] layout with a matrix product.
     xyz = [
         white * _inverse_f(f)
         for white, f in zip(_WHITE_D65, (f_y + a / 500.0, f_y, f_y - b / 200.0), strict=True)
@@ -117,7 +121,7 @@ def _linear_rgb(lightness: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> list[tf.Ten
 
 
 def _in_gamut(channels: list[tf.Tensor]) -> tf.Tensor:
-    """Whether sRGB can show linear R, G and B, elementwise."""
+    """Whether linear R, G and B lie inside sRGB, elementwise."""
     red, green, blue = channels
     lowest = tf.minimum(tf.minimum(red, green), blue)
     highest = tf.maximum(tf.maximum(red, green), blue)
@@ -125,12 +129,12 @@ def _in_gamut(channels: list[tf.Tensor]) -> tf.Tensor:
 
 
 def _inverse_f(f: tf.Tensor) -> tf.Tensor:
-    """Undoes the cube root of CIE Lab, which is a straight line near black."""
+    """Inverts the cube root of CIE Lab, which is linear near black."""
     return tf.where(f > _F_LINEAR_UP_TO, f * f * f, (f - 16.0 / 116.0) / _F_LINEAR_SLOPE)
 
 
 def _gamma(linear: tf.Tensor) -> tf.Tensor:
-    """sRGB's curve, clipped to [0, 1]."""
+    """Applies the sRGB transfer curve, clipped to [0, 1]."""
     linear = tf.clip_by_value(linear, 0.0, 1.0)
     return tf.where(
         linear > _GAMMA_LINEAR_UP_TO,

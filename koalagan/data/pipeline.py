@@ -1,13 +1,15 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Store -> tf.data batches.
+"""From a prepared store to tf.data batches.
 
-A batch is a dict of float32 tensors: `L` [B,H,W,1] and `ab` [B,H,W,2] in [-1,1], and where the
-store has them `embedding` [B,1001] and `segmentation` [B,H/4,W/4,21].
+A batch is a dict of float32 tensors: `L` [B, H, W, 1] and `ab` [B, H, W, 2] in [-1, 1] and, where
+the store has them, `embedding` [B, 1001] and `segmentation` [B, H/4, W/4, 21].
 
-Nothing here holds a shuffle buffer: the order of epoch e is a permutation seeded by (seed, e), and
-each flip is seeded by (seed, e, row). Which pictures step s sees is arithmetic, so a run continues
-at any step, and a split larger than memory is shuffled over its whole length.
+There is no shuffle buffer: the order of epoch e is a permutation seeded by (seed, e), and each flip
+is seeded by (seed, e, row). Which pictures step s sees can be computed, so a run continues at any
+step, and a split larger than memory is shuffled over its whole length.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +19,7 @@ from koalagan.data.store import Store
 
 
 def steps_per_epoch(pictures: int, batch_size: int) -> int:
-    """Training steps in one pass; the last partial batch is dropped."""
+    """The number of training steps in one epoch; the last partial batch is dropped."""
     return pictures // batch_size
 
 
@@ -27,14 +29,14 @@ def epoch_order(seed: int, epoch: int, pictures: int) -> np.ndarray:
 
 
 def flips(seed: int, epoch: int, rows: np.ndarray) -> np.ndarray:
-    """Whether each of `rows` is mirrored left-right in epoch `epoch`: bool, the shape of rows."""
+    """Whether each of `rows` is flipped left-right in epoch `epoch`: bool, the shape of `rows`."""
     return np.array([np.random.default_rng([seed, epoch, row]).random() < 0.5 for row in rows])
 
 
 def training_rows(step: int, pictures: int, *, batch_size: int, seed: int) -> np.ndarray:
     """The rows that global step `step` trains on."""
     epoch, position = divmod(step, steps_per_epoch(pictures, batch_size))
-    # Permuting anew for every batch costs little (under 2 ms for 100,000) and keeps no state.
+    # Permuting again for every batch costs little (under 2 ms for 100,000) and keeps no state.
     order = epoch_order(seed, epoch, pictures)
     return order[position * batch_size : (position + 1) * batch_size]
 
@@ -42,16 +44,16 @@ def training_rows(step: int, pictures: int, *, batch_size: int, seed: int) -> np
 def training_batches(
     store: Store, *, batch_size: int, seed: int, first_step: int = 0
 ) -> tf.data.Dataset:
-    """Endless training batches in the order of (seed, epoch), from global step `first_step` on.
+    """Infinite training batches in the order of (seed, epoch), from global step `first_step` on.
 
     Raises:
         ValueError: the batch is larger than the store.
     """
     pictures, epoch_steps = len(store), steps_per_epoch(len(store), batch_size)
     if not epoch_steps:
-        raise ValueError(f"a batch of {batch_size} is larger than the {pictures} pictures")
+        raise ValueError(f"A batch of {batch_size} is larger than the {pictures} pictures.")
 
-    def read(step: np.ndarray):
+    def read(step: np.ndarray) -> list[np.ndarray]:
         rows = training_rows(int(step), pictures, batch_size=batch_size, seed=seed)
         return _read_rows(store, rows, flips(seed, int(step) // epoch_steps, rows))
 
@@ -60,23 +62,23 @@ def training_batches(
 
 
 def evaluation_batches(store: Store, *, batch_size: int) -> tf.data.Dataset:
-    """Every picture once, in the store's order, not mirrored; the last batch may be smaller."""
+    """Every picture once, in the store's order, not flipped; the last batch may be smaller."""
 
-    def read(start: np.ndarray):
+    def read(start: np.ndarray) -> list[np.ndarray]:
         rows = np.arange(start, min(int(start) + batch_size, len(store)))
         return _read_rows(store, rows, np.zeros(len(rows), bool))
 
     return _batches(store, tf.data.Dataset.range(0, len(store), batch_size), read)
 
 
-def _read_rows(store: Store, rows: np.ndarray, mirrored: np.ndarray):
+def _read_rows(store: Store, rows: np.ndarray, flipped: np.ndarray) -> list[np.ndarray]:
     """The arrays of `rows`, in the order of `_row_specs`."""
     pictures = store.pictures[rows]
-    pictures[mirrored] = pictures[mirrored, :, ::-1]
+    pictures[flipped] = pictures[flipped, :, ::-1]
     features = [store.embedding, store.segmentation]
     return [
         pictures,
-        *(array[rows, mirrored.astype(int)] for array in features if array is not None),
+        *(array[rows, flipped.astype(int)] for array in features if array is not None),
     ]
 
 
@@ -89,18 +91,20 @@ def _row_specs(store: Store) -> dict[str, tf.TensorSpec]:
     return specs
 
 
-def _batches(store: Store, positions: tf.data.Dataset, read) -> tf.data.Dataset:
-    """The pipeline's order, in one place: positions -> rows (order, flips) -> Lab -> prefetch."""
+def _batches(
+    store: Store, positions: tf.data.Dataset, read: Callable[[np.ndarray], list[np.ndarray]]
+) -> tf.data.Dataset:
+    """The order of the pipeline: positions -> rows (order, flips) -> Lab -> prefetch."""
     specs = _row_specs(store)
 
-    def read_rows(position):
+    def read_rows(position: tf.Tensor) -> dict[str, tf.Tensor]:
         arrays = tf.numpy_function(read, [position], [spec.dtype for spec in specs.values()])
         return {
             name: tf.ensure_shape(array, spec.shape)
             for (name, spec), array in zip(specs.items(), arrays, strict=True)
         }
 
-    def to_batch(rows):
+    def to_batch(rows: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         L, ab = lab.rgb_to_lab(rows.pop("pictures"))
         features = {name: tf.cast(values, tf.float32) for name, values in rows.items()}
         return {"L": L, "ab": ab, **features}

@@ -1,57 +1,65 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""The files of a prepared store: memory maps, marks of progress, locks, room on the disk."""
+"""The files of a prepared store: memory maps, JSON files, locks, and disk space."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from koalagan import files
 from koalagan.errors import UserError, one_line
 
+_Content = TypeVar("_Content")
 
-def fingerprint(facts: dict) -> str:
-    """Twelve hexadecimal digits that change whenever `facts` (JSON-able) do."""
+
+def fingerprint(facts: dict[str, Any]) -> str:
+    """Twelve hexadecimal digits that change whenever `facts` (JSON-serializable) change."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Writes the file whole or not at all."""
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a JSON file completely or not at all."""
     files.publish_text(path, json.dumps(content, indent=1))
 
 
-def read_json(path: Path) -> dict:
-    """What `write_json` wrote."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads what `write_json` wrote."""
     return json.loads(path.read_text())
 
 
-def open_array(path: Path, dtype, shape: tuple[int, ...]) -> np.ndarray:
-    """Opens the memory map that an interrupted run left, or makes it."""
+def open_writable(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.ndarray:
+    """Opens the memory map that an interrupted run left, or creates it."""
     if not path.exists():
-        # Under another name until it has its header and its length.
+        # Under a temporary name until it has its header and its full length.
         temporary = path.with_suffix(".tmp")
         np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
-        if hasattr(os, "posix_fallocate"):  # not on macOS
-            # Its disk now: where a sparse file meets a full disk, the process dies of a bus error.
+        if hasattr(os, "posix_fallocate"):  # Not on macOS.
+            # Reserves the disk space now: writing to a sparse file on a full disk is a bus error.
             with temporary.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
         os.replace(temporary, path)
     return np.lib.format.open_memmap(path, mode="r+")
 
 
-def open_map(path: Path) -> np.ndarray:
-    """A memory map that cannot be written."""
+def open_read_only(path: Path) -> np.ndarray:
+    """Opens a memory map that cannot be written to."""
     return np.lib.format.open_memmap(path, mode="r")
 
 
-def opened(read: Callable, path: Path):
-    """`read(path)`, for a file of a published store."""
+def load(read: Callable[[Path], _Content], path: Path) -> _Content:
+    """Calls `read(path)` on a file of a store.
+
+    Raises:
+        UserError: the file is absent or damaged; the message says which folder to delete.
+    """
     try:
         return read(path)
     except (OSError, ValueError) as error:
@@ -62,46 +70,48 @@ def opened(read: Callable, path: Path):
 
 
 @contextlib.contextmanager
-def keeping_in(store_dir: Path) -> Iterator[None]:
-    """Tells what fails on the store's own disk as the user's to mend."""
+def writing_to(store_dir: Path) -> Iterator[None]:
+    """Turns an OSError into a UserError about the disk that holds the stores.
+
+    Raises:
+        UserError: something in the context raised OSError.
+    """
     try:
         yield
     except OSError as error:
         raise UserError(
-            f"the prepared pictures cannot be kept in {store_dir} ({error.strerror or error}): "
-            "make it writable, free some disk, or name another place with --store_dir."
+            f"The prepared pictures cannot be written to {store_dir} ({error.strerror or error}): "
+            "make it writable, free some disk space, or choose another folder with --store_dir."
         ) from error
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Waits until no other run prepares in `folder`: two at once would mix up one store."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"another run is preparing pictures in {folder}: waiting for it to end")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            pass  # Some network file systems have no locks; a single run needs none.
+
+    def tell() -> None:
+        print(f"another run is preparing pictures in {folder}: waiting for it to finish")
+
+    with contextlib.ExitStack() as lock:
+        # Some network file systems have no locks, and a single run needs none.
+        with contextlib.suppress(OSError), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "flock not supported")
+            lock.enter_context(files.locked(folder / ".lock", tell))
         yield
-    finally:
-        os.close(handle)
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
-    """Says how much disk `what` will take, and refuses before any work where it is not there.
+    """Prints how much disk space `what` will take, and refuses if there is less.
 
     Raises:
-        UserError: the disk is too small.
+        UserError: the disk has too little space.
     """
     free = shutil.disk_usage(folder).free
     print(f"{what} takes {_size(needed)} in {folder} ({_size(free)} free)")
     if needed > free:
         raise UserError(
             f"{what} needs {_size(needed)} and the disk of {folder} has {_size(free)} free: free "
-            "some, or name another place with --store_dir."
+            "some space, or choose another folder with --store_dir."
         )
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""The dataset "koala_scenes"; importing this package makes its name known to TFDS."""
+"""The dataset "koala_scenes". Importing this package registers it with TFDS."""
 
 from koalagan.data.koala_scenes.koala_scenes_dataset_builder import KoalaScenes
 

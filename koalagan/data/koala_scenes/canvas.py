@@ -1,11 +1,11 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""What scenes are painted with: a canvas, soft shapes on it, and noise for textures.
+"""Tools for painting scenes: a canvas, soft shapes on it, and noise for textures.
 
 Positions and lengths are fractions of the picture: (0, 0) is its top left corner and (1, 1) its
-bottom right one, so a scene is the same at every size. A colour is float32 sRGB in [0, 1], shaped
-[3, 1, 1], and a map of colours is [3, h, w]: channels come first because NumPy is several times
-faster so. Layers are painted over one another at twice the picture's size and `Canvas.picture`
-averages them down, which smooths every edge.
+bottom right corner, so a scene is the same at every size. A color is float32 sRGB in [0, 1], shaped
+[3, 1, 1], and a map of colors is [3, h, w]: NumPy is several times faster with channels first.
+Layers are painted over one another at twice the picture's size, and `Canvas.picture` averages them
+down, which smooths every edge.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ Where = tuple[slice, slice, slice]
 
 
 def ink(code: str) -> np.ndarray:
-    """The colour "#rrggbb"."""
+    """The color "#rrggbb"."""
     return np.array(ImageColor.getrgb(code), np.float32).reshape(3, 1, 1) / 255
 
 
@@ -41,28 +41,28 @@ def mix(first: np.ndarray, second: np.ndarray, share: np.ndarray | float) -> np.
 
 
 def smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:
-    """0 below `low`, 1 above `high`, a smooth rise between them (a fall where low > high)."""
+    """0 below `low`, 1 above `high`, a smooth rise in between (a fall if low > high)."""
     t = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
-def shade(colour: np.ndarray, light: np.ndarray | float) -> np.ndarray:
-    """`colour` in more or less light: shadows lean to blue and highlights to yellow, as outdoors.
+def shade(color: np.ndarray, light: np.ndarray | float) -> np.ndarray:
+    """`color` in more or less light: bluish shadows and yellowish highlights, as outdoors.
 
     Args:
-        colour: a colour or a map of colours.
+        color: a color or a map of colors.
         light: about -1 (deep shadow) to 1 (sunlit); a number or [h, w].
     """
-    return colour + light * (0.55 * colour + _WARMTH)
+    return color + light * (0.55 * color + _WARMTH)
 
 
 def around(x: float, y: float, reach: float) -> tuple[float, float, float, float]:
-    """The box that reaches so far from (x, y): left, top, right, bottom."""
+    """The box from (x, y) by `reach` in each direction: left, top, right, bottom."""
     return x - reach, y - reach, x + reach, y + reach
 
 
 class Canvas:
-    """A square picture in the making, `pixels` float32 [3, side, side]."""
+    """A square picture that is being painted, `pixels` float32 [3, side, side]."""
 
     def __init__(self, size: int):
         self.size = size
@@ -76,9 +76,9 @@ class Canvas:
     def window(
         self, left: float = 0, top: float = 0, right: float = 1, bottom: float = 1
     ) -> tuple[Where, np.ndarray, np.ndarray]:
-        """The part of the canvas inside a box: where it lies, and its x [1, w] and y [h, 1].
+        """The part of the canvas inside a box: its slices, its x [1, w] and its y [h, 1].
 
-        Either may be empty, when the box lies beside the picture.
+        Both may be empty if the box lies outside the picture.
         """
         start = [int(np.clip(np.floor(v * self.side), 0, self.side)) for v in (top, left)]
         stop = [int(np.clip(np.ceil(v * self.side), 0, self.side)) for v in (bottom, right)]
@@ -90,23 +90,23 @@ class Canvas:
         columns = slice(start[1], start[1] + len(x))
         return (slice(None), rows, columns), x[None], y[:, None]
 
-    def paint(self, where: Where, colour: np.ndarray, alpha: np.ndarray | float) -> None:
-        """Lays a colour or a map of colours over a window, as opaque as `alpha` ([h, w])."""
+    def paint(self, where: Where, color: np.ndarray, alpha: np.ndarray | float) -> None:
+        """Blends a color or a map of colors over a window with the opacity `alpha` ([h, w])."""
         area = self.pixels[where]
-        change = colour - area
+        change = color - area
         change *= alpha
         area += change
 
     def below(self, y: np.ndarray, edge: np.ndarray) -> np.ndarray:
-        """The alpha of everything below a line `edge` [1, w], one pixel soft, at heights `y`."""
+        """The alpha, at heights `y`, of all below a line `edge` [1, w] that is one pixel soft."""
         return np.clip((y - edge) * self.side + 0.5, 0, 1)
 
     def blob(
         self,
         rng: np.random.Generator,
-        centre: tuple[float, float],
+        center: tuple[float, float],
         radii: tuple[float, float],
-        colour: np.ndarray,
+        color: np.ndarray,
         *,
         turn: float = 0.0,
         fuzz: float = 0.0,
@@ -119,14 +119,14 @@ class Canvas:
 
         Args:
             turn: clockwise rotation in radians.
-            fuzz: how far tufts stand out from the edge, as a share of the radius.
-            softness: the width of the edge, as a share of the radius.
+            fuzz: how far tufts stick out from the edge, as a fraction of the radius.
+            softness: the width of the edge, as a fraction of the radius.
             fur: the strength of the fur texture.
-            light: the strength of the light and shadow that make it round.
-            opacity: its alpha where it is whole.
+            light: the strength of the light and shadow that make it look round.
+            opacity: the alpha inside the edge.
         """
         reach = max(radii) * (1 + fuzz + softness)
-        (cx, cy), (rx, ry) = centre, radii
+        (cx, cy), (rx, ry) = center, radii
         where, x, y = self.window(cx - reach, cy - reach, cx + reach, cy + reach)
         seed = int(rng.integers(2**32))
         if not x.size or not y.size:
@@ -147,23 +147,21 @@ class Canvas:
         lit = light * glow
         if fur:
             lit = lit + fur * noise(own, lit.shape, (self.side * 0.006, self.side * 0.01))
-        self.paint(where, shade(colour, lit), alpha * opacity)
+        self.paint(where, shade(color, lit), alpha * opacity)
 
     def shadow(
-        self, centre: tuple[float, float], radii: tuple[float, float], colour: np.ndarray
+        self, center: tuple[float, float], radii: tuple[float, float], color: np.ndarray
     ) -> None:
-        """Paints the soft shadow of something that stands at `centre`."""
-        (cx, cy), (rx, ry) = centre, radii
+        """Paints the soft shadow of an object that stands at `center`."""
+        (cx, cy), (rx, ry) = center, radii
         where, x, y = self.window(cx - 1.6 * rx, cy - 1.6 * ry, cx + 1.6 * rx, cy + 1.6 * ry)
-        self.paint(
-            where, colour, 0.5 * smoothstep(1.6, 0.4, np.hypot((x - cx) / rx, (y - cy) / ry))
-        )
+        self.paint(where, color, 0.5 * smoothstep(1.6, 0.4, np.hypot((x - cx) / rx, (y - cy) / ry)))
 
     @contextlib.contextmanager
     def pen(
         self, left: float = 0, top: float = 0, right: float = 1, bottom: float = 1
     ) -> Iterator["Pen"]:
-        """Line and polygon drawing on the part of the canvas inside a box."""
+        """Draws lines and polygons on the part of the canvas inside a box."""
         where, x, y = self.window(left, top, right, bottom)
         if x.size and y.size:
             area = self.pixels[where]
@@ -171,12 +169,12 @@ class Canvas:
             yield Pen(ImageDraw.Draw(image), self.side, (where[2].start, where[1].start))
             area[:] = np.asarray(image).transpose(2, 0, 1)
             area /= 255
-        else:  # nothing it draws shows
+        else:  # Nothing that it draws is visible.
             yield Pen(ImageDraw.Draw(Image.new("RGB", (1, 1))), self.side, (0, 0))
 
 
 class Pen:
-    """Draws flat shapes; positions in fractions of the picture."""
+    """Draws flat shapes. Positions are fractions of the picture."""
 
     def __init__(self, draw: ImageDraw.ImageDraw, side: int, origin: tuple[int, int]):
         self._draw = draw
@@ -187,23 +185,23 @@ class Pen:
         left, top = self._origin
         return [(x * self._side - left, y * self._side - top) for x, y in points]
 
-    def polygon(self, points: Points, colour: np.ndarray) -> None:
-        self._draw.polygon(self._points(points), fill=_bytes(colour))
+    def polygon(self, points: Points, color: np.ndarray) -> None:
+        self._draw.polygon(self._points(points), fill=_bytes(color))
 
-    def line(self, points: Points, colour: np.ndarray, width: float) -> None:
+    def line(self, points: Points, color: np.ndarray, width: float) -> None:
         pixels = max(1, round(width * self._side))
-        self._draw.line(self._points(points), fill=_bytes(colour), width=pixels, joint="curve")
+        self._draw.line(self._points(points), fill=_bytes(color), width=pixels, joint="curve")
 
-    def box(self, left: float, top: float, right: float, bottom: float, colour: np.ndarray) -> None:
-        self.polygon([(left, top), (right, top), (right, bottom), (left, bottom)], colour)
+    def box(self, left: float, top: float, right: float, bottom: float, color: np.ndarray) -> None:
+        self.polygon([(left, top), (right, top), (right, bottom), (left, bottom)], color)
 
-    def ellipse(self, cx: float, cy: float, rx: float, ry: float, colour: np.ndarray) -> None:
+    def ellipse(self, cx: float, cy: float, rx: float, ry: float, color: np.ndarray) -> None:
         box = self._points([(cx - rx, cy - ry), (cx + rx, cy + ry)])
-        self._draw.ellipse(box, fill=_bytes(colour))
+        self._draw.ellipse(box, fill=_bytes(color))
 
 
-def _bytes(colour: np.ndarray) -> tuple[int, ...]:
-    return tuple(min(255, max(0, int(v * 255 + 0.5))) for v in colour.ravel().tolist())
+def _bytes(color: np.ndarray) -> tuple[int, ...]:
+    return tuple(min(255, max(0, int(v * 255 + 0.5))) for v in color.ravel().tolist())
 
 
 def _image(area: np.ndarray) -> Image.Image:
@@ -214,9 +212,9 @@ def _image(area: np.ndarray) -> Image.Image:
 def noise(
     rng: np.random.Generator, shape: tuple[int, ...], cell: tuple[float, float]
 ) -> np.ndarray:
-    """Smooth random values, mostly in [-1, 1], that change over `cell` = (height, width) pixels.
+    """Smooth random values, mostly in [-1, 1], that vary over `cell` = (height, width) pixels.
 
-    Takes one number from `rng` whatever the shape, so a scene keeps its layout at any size.
+    Draws one number from `rng` whatever the shape, so a scene keeps its layout at any size.
     """
     height, width = shape
     own = np.random.default_rng(int(rng.integers(2**32)))
@@ -229,7 +227,7 @@ def noise(
 
 
 def clumps(rng: np.random.Generator, shape: tuple[int, ...], cell: float) -> np.ndarray:
-    """Leafy clumps lit from above: noise with its own shadow taken off, about [-1, 1]."""
+    """Leafy clumps lit from above: noise minus its own shadow, about [-1, 1]."""
     height, width = shape
     coarse = noise(rng, shape, (cell * 1.6, cell * 2))
     fine = noise(rng, shape, (cell * 0.6, cell * 0.7))
@@ -242,7 +240,7 @@ def clumps(rng: np.random.Generator, shape: tuple[int, ...], cell: float) -> np.
 def ridge(
     rng: np.random.Generator, count: int, height: float, waves: float, roughness: float = 0.45
 ) -> np.ndarray:
-    """A skyline: float32 [count] about 0, within `height`, with about `waves` hills across."""
+    """A skyline with about `waves` hills: float32 [count] around 0, about `height` at most."""
     line = np.zeros(count, np.float32)
     for octave in range(5):
         cells = waves * 2**octave

@@ -1,8 +1,8 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Composes the scenes of `koala_scenes`: `draw_scene` is the whole interface.
+"""Composes the scenes of `koala_scenes`; `draw_scene` is the whole interface.
 
 A scene is one of four compositions (lake, village, beach, portrait) under one of three skies (day,
-sunset, overcast), painted back to front. The same generator state gives the same pixels.
+sunset, overcast), painted from back to front. The same generator state gives the same pixels.
 """
 
 import numpy as np
@@ -12,14 +12,15 @@ from koalagan.data.koala_scenes.canvas import Canvas, pick
 
 EUCALYPTUS = "#6d9673"
 WATTLE = "#e3bd35"
-MUTED = 0.28  # the share of grey mixed in, so that the scenes are about as colourful as photographs
+# The fraction of gray mixed in, so that the scenes are about as colorful as photographs.
+MUTED = 0.28
 
 
 def draw_scene(rng: np.random.Generator, size: int = 256) -> np.ndarray:
     """Draws a scene.
 
     Args:
-        rng: decides everything in the scene.
+        rng: determines everything in the scene.
         size: the side of the picture in pixels, at least 1; the scene is the same at every size.
 
     Returns:
@@ -115,7 +116,7 @@ def _beach(canvas: Canvas, rng: np.random.Generator, weather: landscape.Weather)
 
 
 def _portrait(canvas: Canvas, rng: np.random.Generator, weather: landscape.Weather) -> None:
-    """A large koala on a bough, the land behind it far away."""
+    """A large koala on a branch, in front of distant land."""
     horizon = rng.uniform(0.5, 0.62)
     _backdrop(canvas, rng, weather, horizon)
     landscape.woods(canvas, rng, weather, horizon - 0.02, 0.7)
@@ -125,7 +126,7 @@ def _portrait(canvas: Canvas, rng: np.random.Generator, weather: landscape.Weath
 
 
 def _koala_on_bough(canvas: Canvas, rng: np.random.Generator, level: float, height: float) -> None:
-    """A trunk at one side of the picture, a bough across, one koala or two on it, and leaves."""
+    """A trunk at one side of the picture, a branch with one or two koalas on it, and leaves."""
     side = pick(rng, (-1, 1))
     trunk = 0.5 + 0.42 * side
     thick = 0.09 * height + 0.015
@@ -148,7 +149,7 @@ def _foreground(
     top: float,
     side: int,
 ) -> None:
-    """Grass and flowers at the viewer's feet, and a koala (left for `side` -1) or leaves above."""
+    """Grass and flowers at the bottom, and a koala (left for `side` -1) or leaves above."""
     plants.grass_blades(canvas, rng, weather.brightness, top + 0.03)
     count = int(rng.integers(10, 30))
     plants.flowers(canvas, rng, top + 0.03, count, weather.brightness)
@@ -164,7 +165,7 @@ def _foreground(
 
 
 def _overhang(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Eucalyptus leaves hanging into an upper corner."""
+    """Eucalyptus leaves that hang into an upper corner."""
     x = pick(rng, (0.0, 1.0))
     plants.leaves(canvas, rng, (x, 0.0), 0.28, 50, 0.12)
 
@@ -177,18 +178,18 @@ def _any_tree(
     y: float,
     height: float,
 ) -> None:
-    colour = WATTLE if rng.random() < 0.2 else EUCALYPTUS
-    plants.tree(canvas, rng, x, y, height, colour, weather.brightness)
+    color = WATTLE if rng.random() < 0.2 else EUCALYPTUS
+    plants.tree(canvas, rng, x, y, height, color, weather.brightness)
 
 
 def _finish(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Softens the colours, darkens the corners, and exposes each picture a little differently."""
+    """Mutes the colors, darkens the corners, and varies the exposure from picture to picture."""
     _, x, y = canvas.window()
     red, green, blue = canvas.pixels
-    grey = 0.3 * red + 0.59 * green + 0.11 * blue
+    gray = 0.3 * red + 0.59 * green + 0.11 * blue
     corners = np.clip(np.hypot(x - 0.5, y - 0.5) - 0.35, 0, 1)
     exposure = rng.uniform(0.92, 1.08) * (1 - 0.28 * corners)
-    canvas.pixels += (grey - canvas.pixels) * MUTED
+    canvas.pixels += (gray - canvas.pixels) * MUTED
     canvas.pixels *= exposure
-    if rng.random() < 0.5:  # light and houses from the other side
+    if rng.random() < 0.5:  # Light and houses from the other side.
         canvas.pixels = canvas.pixels[:, :, ::-1]

@@ -1,7 +1,7 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Who lives there, and what they made: koalas, birds, houses, boats.
+"""Animals and buildings in a scene: koalas, birds, houses, boats.
 
-Koalas and bricks have one colour each; boarded walls, roofs and sails have several. Lengths are
+Koalas and bricks have one color each; wooden walls, roofs and sails have several. Lengths are
 fractions of the picture.
 """
 
@@ -21,7 +21,7 @@ SAILS = ("#ffffff", "#f6d96b", "#ef7a5c")
 
 
 def koala(canvas: Canvas, rng: np.random.Generator, x: float, y: float, height: float) -> None:
-    """A koala sitting face on, `height` tall, its seat at (x, y); some nibble a leaf."""
+    """A koala that faces the viewer, `height` tall, seated at (x, y); some eat a leaf."""
     unit = height / 3.45
     tone = ink(FUR) * rng.uniform(0.92, 1.08)
     pale = mix(tone, ink("#ffffff"), 0.65)
@@ -30,17 +30,17 @@ def koala(canvas: Canvas, rng: np.random.Generator, x: float, y: float, height: 
     tilt, gaze = rng.uniform(-0.16, 0.16), rng.uniform(-0.13, 0.13)
     neck = (x, y - 1.35 * unit)
 
-    def body(dx, dy, rx, ry, colour, **style):
+    def body(dx, dy, rx, ry, color, **style):
         radii = rx * unit, ry * unit
-        canvas.blob(rng, (x + dx * unit, y + (dy - 0.15) * unit), radii, colour, **style)
+        canvas.blob(rng, (x + dx * unit, y + (dy - 0.15) * unit), radii, color, **style)
 
     def on_head(dx, dy):
         dy -= 0.85
         cos, sin = math.cos(tilt), math.sin(tilt)
         return neck[0] + (dx * cos - dy * sin) * unit, neck[1] + (dx * sin + dy * cos) * unit
 
-    def head(dx, dy, rx, ry, colour, **style):
-        canvas.blob(rng, on_head(dx, dy), (rx * unit, ry * unit), colour, turn=tilt, **style)
+    def head(dx, dy, rx, ry, color, **style):
+        canvas.blob(rng, on_head(dx, dy), (rx * unit, ry * unit), color, turn=tilt, **style)
 
     canvas.shadow((x + 0.15 * unit, y), (1.15 * unit, 0.16 * unit), ink("#1c2a1e"))
     body(0, -0.72, 0.86, 0.95, tone, fuzz=0.1, fur=0.16)
@@ -76,9 +76,9 @@ def koala(canvas: Canvas, rng: np.random.Generator, x: float, y: float, height: 
 def house(
     canvas: Canvas, rng: np.random.Generator, x: float, y: float, width: float, brightness: float
 ) -> None:
-    """A cottage `width` wide seen from a corner, gable left and eaves right, its foot at y.
+    """A cottage `width` wide seen from a corner, gable left and eaves right, its base at y.
 
-    Brick walls are always brick red; boarded ones have any of `WALLS`. Tiles have any of `ROOFS`.
+    Brick walls are always brick red; wooden walls have any of `WALLS`, roofs any of `ROOFS`.
     """
     bricks = rng.random() < 0.3
     wall = ink(BRICK if bricks else pick(rng, WALLS)) * brightness
@@ -87,7 +87,7 @@ def house(
     canvas.shadow((x + 0.06 * width, y), (0.62 * width, 0.05 * width), ink("#1d3320"))
 
     def at(*points):
-        """From house units (widths right of the middle and above the ground) to the picture."""
+        """Converts house units (widths right of the middle, above the ground) to the picture's."""
         return [(x + right * width, y - up * width) for right, up in points]
 
     with canvas.pen(*around(x, y - 0.35 * width, 0.62 * width)) as pen:
@@ -106,7 +106,7 @@ def house(
                 pen.line(at((right, up), (right, up - 0.36 / courses)), tone, 0.002)
         pen.polygon(at((-0.11, 0.32), (0.5, 0.32), (0.5, 0.27), (-0.1, 0.27)), shade(wall, -0.6))
         pen.polygon(at((-0.3, 0.7), (0.4, 0.7), (0.54, 0.32), (-0.11, 0.32)), roof)
-        for i in range(1, 9):  # rows of tiles, the top one first
+        for i in range(1, 9):  # Rows of tiles, the top row first.
             up, left, length = 0.7 - 0.042 * i, -0.3 + 0.021 * i, 0.7 - 0.0055 * i
             pen.line(at((left, up), (left + length, up)), shade(roof, -0.45), 0.0024)
             for j in range(12):
@@ -116,16 +116,16 @@ def house(
         pen.line(gable, shade(roof, 0.25), 0.02 * width + 0.002)
         for middle in at((0.04, 0.2), (0.34, 0.2), (-0.3, 0.38)):
             _window(pen, *middle, 0.055 * width, trim, glass)
-        for half, top, colour in ((0.06, 0.22, trim), (0.045, 0.205, ink(DOOR) * brightness)):
+        for half, top, color in ((0.06, 0.22, trim), (0.045, 0.205, ink(DOOR) * brightness)):
             pen.polygon(
                 at((-0.3 - half, 0), (-0.3 - half, top), (-0.3 + half, top), (-0.3 + half, 0)),
-                colour,
+                color,
             )
 
 
 def _window(pen: Pen, x: float, y: float, half: float, trim: np.ndarray, glass: np.ndarray) -> None:
-    for reach, colour in ((1.3 * half, trim), (half, glass)):
-        pen.box(*around(x, y, reach), colour)
+    for reach, color in ((1.3 * half, trim), (half, glass)):
+        pen.box(*around(x, y, reach), color)
     gleam = [(x - half, y - half), (x + 0.4 * half, y - half), (x - half, y + 0.4 * half)]
     pen.polygon(gleam, shade(glass, 0.35))
     pen.line([(x, y - half), (x, y + half)], trim, half * 0.2)
@@ -133,7 +133,7 @@ def _window(pen: Pen, x: float, y: float, half: float, trim: np.ndarray, glass: 
 
 
 def boat(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float) -> None:
-    """A sailing boat on the water, `size` tall, and its shadow."""
+    """A sailboat on the water, `size` tall, and its shadow."""
     sail = ink(pick(rng, SAILS))
     canvas.shadow((x, y + 0.16 * size), (0.4 * size, 0.16 * size), ink("#12414d"))
 
@@ -149,7 +149,7 @@ def boat(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: flo
 
 
 def birds(canvas: Canvas, rng: np.random.Generator, horizon: float) -> None:
-    """A small flock against the sky."""
+    """A small flock of birds in the sky."""
     cx, cy = rng.uniform(0.15, 0.85), rng.uniform(0.1, 0.6) * horizon
     with canvas.pen(bottom=horizon) as pen:
         for _ in range(int(rng.integers(3, 7))):

@@ -1,8 +1,9 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""The country koalas live in: sky, mountains, woods, fields, meadows, water and beaches.
+"""The landscape of a scene: sky, mountains, woods, fields, meadows, water and beaches.
 
 Each function paints one layer over the whole width of a `Canvas`. Each kind of ground has its own
-texture and, the sky apart, one colour, so that a network can learn the colour from the lightness.
+texture and, except for the sky, one color, so that a network can learn the color from the
+lightness.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ from koalagan.data.koala_scenes.canvas import (
 
 @dataclasses.dataclass(frozen=True)
 class Weather:
-    """The colours of a sky from its top to the horizon, and what they do to the land."""
+    """The colors of a sky from its top to the horizon, and their effect on the land."""
 
     gradient: tuple[str, ...]
     cloud: str
@@ -72,13 +73,13 @@ OVERCAST = (
 
 
 def sky(canvas: Canvas, rng: np.random.Generator, weather: Weather, horizon: float) -> None:
-    """A smooth gradient down to `horizon`, the sun, and clouds with lit tops."""
+    """A smooth gradient down to `horizon`, the sun, and clouds with bright tops."""
     where, x, y = canvas.window(bottom=horizon + 0.12)
-    colours = np.stack([ink(code) for code in weather.gradient])
-    stops = np.linspace(0, horizon, len(colours))
+    colors = np.stack([ink(code) for code in weather.gradient])
+    stops = np.linspace(0, horizon, len(colors))
     bend = y + 0.01 * noise(rng, (y.shape[0], x.shape[1]), (canvas.side / 4, canvas.side / 2))
     for channel in range(3):
-        canvas.pixels[where][channel] = np.interp(bend, stops, colours[:, channel, 0, 0])
+        canvas.pixels[where][channel] = np.interp(bend, stops, colors[:, channel, 0, 0])
     if weather.sun:
         sun_x, sun_y = rng.uniform(0.15, 0.85), horizon * rng.uniform(0.45, 0.85)
         distance = np.hypot(x - sun_x, y - sun_y)
@@ -118,7 +119,7 @@ def _streaks(canvas: Canvas, rng: np.random.Generator, weather: Weather, horizon
 def _cumulus(
     canvas: Canvas, rng: np.random.Generator, weather: Weather, cx: float, base: float, size: float
 ) -> None:
-    """A heap of puffs on a flat base, `size` half its width."""
+    """A heap of puffs on a flat base; `size` is half of its width."""
     puffs = int(rng.integers(7, 12))
     along = np.linspace(-0.85, 0.85, puffs) + rng.uniform(-0.06, 0.06, puffs)
     radius = size * (0.42 - 0.26 * along**2) * rng.uniform(0.8, 1.2, puffs)
@@ -137,12 +138,12 @@ def _cumulus(
         )
     alpha = smoothstep(0.0, 0.22, dome + 0.1 * torn) * smoothstep(base + 0.03, base - 0.04, y)
     brightness = smoothstep(-0.05, 0.65, lit + 0.12 * torn)
-    colour = mix(ink(weather.cloud_shadow), ink(weather.cloud), 0.35 + 0.65 * brightness)
-    canvas.paint(where, colour, 0.95 * alpha)
+    color = mix(ink(weather.cloud_shadow), ink(weather.cloud), 0.35 + 0.65 * brightness)
+    canvas.paint(where, color, 0.95 * alpha)
 
 
 def mountains(canvas: Canvas, rng: np.random.Generator, weather: Weather, top: float) -> None:
-    """A far blue range with slanting ridges, paler towards its foot, 0.3 high."""
+    """A distant blue range with slanting ridges, paler toward its base, 0.3 high."""
     line = top + ridge(rng, canvas.side, 0.07, 4, 0.55)[None]
     where, x, y = canvas.window(top=line.min() - 0.01, bottom=top + 0.3)
     depth = y - line
@@ -151,14 +152,14 @@ def mountains(canvas: Canvas, rng: np.random.Generator, weather: Weather, top: f
         rng, shape, (side / 12, side / 50)
     )
     rock = shade(ink("#5e7fb0") * weather.brightness, 0.35 * slant)
-    colour = mix(rock, ink(weather.haze), smoothstep(-0.1, 0.2, depth) * 0.75)
-    canvas.paint(where, colour, canvas.below(y, line))
+    color = mix(rock, ink(weather.haze), smoothstep(-0.1, 0.2, depth) * 0.75)
+    canvas.paint(where, color, canvas.below(y, line))
 
 
 def woods(
     canvas: Canvas, rng: np.random.Generator, weather: Weather, top: float, distance: float
 ) -> None:
-    """Hills covered in round treetops, 0.3 high; `distance` 1 is far (small, hazy), 0 near."""
+    """Hills covered in round treetops, 0.3 high; `distance` is 1 far away (small, hazy), 0 near."""
     tree = canvas.side * (0.012 + 0.02 * (1 - distance))
     line = top + ridge(rng, canvas.side, 0.05, 3, 0.3)
     line = line - 0.35 * tree / canvas.side * np.abs(ridge(rng, canvas.side, 2, canvas.side / tree))
@@ -174,7 +175,7 @@ def woods(
 def meadow(
     canvas: Canvas, rng: np.random.Generator, weather: Weather, top: float, bottom: float = 1.0
 ) -> None:
-    """Grass below a rolling edge: fine and pale far away, bladed near the viewer."""
+    """Grass below a rolling edge: fine and pale far away, with blades near the viewer."""
     line = top + ridge(rng, canvas.side, 0.025, 2.5, 0.2)[None]
     where, x, y = canvas.window(top=line.min() - 0.01, bottom=bottom)
     depth = y - line
@@ -184,9 +185,9 @@ def meadow(
     blades = noise(rng, shape, (side / 32, side / 220))
     rolls = noise(rng, shape, (side / 14, side / 3))
     light = 0.3 * mix(fine, blades, near) + 0.22 * rolls
-    colour = mix(ink("#9dc95a"), ink("#5ba53f"), near) * weather.brightness
-    colour = mix(shade(colour, light), ink(weather.haze), 0.2 * smoothstep(0.12, 0, depth))
-    canvas.paint(where, colour, canvas.below(y, line))
+    color = mix(ink("#9dc95a"), ink("#5ba53f"), near) * weather.brightness
+    color = mix(shade(color, light), ink(weather.haze), 0.2 * smoothstep(0.12, 0, depth))
+    canvas.paint(where, color, canvas.below(y, line))
 
 
 def field(
@@ -209,21 +210,21 @@ def field(
         plant = smoothstep(-0.5, 0.1, rows + 0.4 * tufts)
         purple = shade(ink("#8d6cc4") * weather.brightness, 0.55 * tufts + 0.25 * rows)
         soil = shade(ink("#7f9a55") * weather.brightness, 0.3 * tufts - 0.25)
-        colour = mix(soil, purple, plant)
+        color = mix(soil, purple, plant)
     else:
         stalks = noise(rng, shape, (side / 24, side / 230))
         ears = noise(rng, shape, (side / 130, side / 160))
         swell = noise(rng, shape, (side / 18, side / 3))
         light = 0.3 * stalks + 0.18 * ears + 0.2 * swell
-        colour = shade(ink("#e0b34c") * weather.brightness, light)
-    colour = mix(colour, ink(weather.haze), 0.25 * (1 - depth))
-    canvas.paint(where, colour, canvas.below(y, line))
+        color = shade(ink("#e0b34c") * weather.brightness, light)
+    color = mix(color, ink(weather.haze), 0.25 * (1 - depth))
+    canvas.paint(where, color, canvas.below(y, line))
 
 
 def water(
     canvas: Canvas, rng: np.random.Generator, weather: Weather, top: float, bottom: float
 ) -> None:
-    """A lake or sea between two heights: it mirrors what is painted above it, under ripples."""
+    """A lake or sea between two heights: it reflects what is painted above it, with ripples."""
     where, x, y = canvas.window(top=top, bottom=bottom)
     shape, side = (y.shape[0], x.shape[1]), canvas.side
     near = ((y - top) / (bottom - top)) * np.ones_like(x)
@@ -243,7 +244,7 @@ def water(
 
 
 def bank(canvas: Canvas, weather: Weather, top: float) -> None:
-    """The thin dark shadow and pale line where land meets a lake's far shore at height `top`."""
+    """The thin dark shadow and the pale line at the far shore of a lake, at height `top`."""
     where, x, y = canvas.window(top=top - 0.012, bottom=top + 0.02)
     canvas.paint(
         where,
@@ -254,7 +255,7 @@ def bank(canvas: Canvas, weather: Weather, top: float) -> None:
 
 
 def sand(canvas: Canvas, rng: np.random.Generator, weather: Weather, top: float) -> None:
-    """A beach from a slanting edge to the bottom: foam, wet sand, then grains and wind ripples."""
+    """A beach below a slanting edge: foam, wet sand, then grains and wind ripples."""
     tilt = rng.uniform(-0.12, 0.12)
     across = np.linspace(-0.5, 0.5, canvas.side, dtype=np.float32)
     line = (top + tilt * across + ridge(rng, canvas.side, 0.02, 3, 0.3))[None]
@@ -265,8 +266,8 @@ def sand(canvas: Canvas, rng: np.random.Generator, weather: Weather, top: float)
     ripples = np.sin((depth + 0.012 * noise(rng, shape, (side / 12, side / 7))) * 260)
     light = 0.13 * grains + 0.1 * ripples * smoothstep(0.05, 0.2, depth)
     dry = smoothstep(0.02, 0.07, depth)
-    colour = mix(ink("#bb9a68"), ink("#f0d79c"), dry) * weather.brightness
-    canvas.paint(where, shade(colour, light), canvas.below(y, line))
+    color = mix(ink("#bb9a68"), ink("#f0d79c"), dry) * weather.brightness
+    canvas.paint(where, shade(color, light), canvas.below(y, line))
     lace = noise(rng, shape, (side / 80, side / 40))
     for offset, width in ((-0.004, 0.012), (-0.035, 0.006)):
         foam = smoothstep(width, width * 0.3, np.abs(depth - offset + 0.006 * lace))
@@ -274,5 +275,5 @@ def sand(canvas: Canvas, rng: np.random.Generator, weather: Weather, top: float)
 
 
 def random_weather(rng: np.random.Generator) -> Weather:
-    """Day more often than sunset, sunset more often than an overcast sky."""
+    """A weather: day more often than sunset, sunset more often than an overcast sky."""
     return pick(rng, pick(rng, (DAY, DAY, DAY, DAY, SUNSET, SUNSET, OVERCAST)))

@@ -1,8 +1,8 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""What grows: trees and their leaves, grass, flowers.
+"""Plants in a scene: trees and their leaves, grass, flowers.
 
-Leaves, bark and grass have one colour each; petals have several. Lengths are fractions of the
-picture, and `brightness` is how light the day is.
+Leaves, bark and grass have one color each; petals have several. Lengths are fractions of the
+picture, and `brightness` is that of the weather.
 """
 
 import math
@@ -29,17 +29,17 @@ PETALS = ("#e8433f", "#f7c52d", "#b45fd0", "#f58ab5", "#fbfbf4", "#fbfbf4", "#f5
 def leaves(
     canvas: Canvas,
     rng: np.random.Generator,
-    centre: tuple[float, float],
+    center: tuple[float, float],
     spread: float,
     count: int,
     length: float,
 ) -> None:
-    """Sickle-shaped eucalyptus leaves hanging around `centre`."""
+    """Sickle-shaped eucalyptus leaves that hang around `center`."""
     along = np.linspace(0, 1, 6)
-    with canvas.pen(*around(*centre, spread + 1.3 * length)) as pen:
+    with canvas.pen(*around(*center, spread + 1.3 * length)) as pen:
         for _ in range(count):
             angle, reach = rng.uniform(0, 2 * np.pi), spread * np.sqrt(rng.random())
-            x, y = centre[0] + reach * np.cos(angle), centre[1] + 0.6 * reach * np.sin(angle)
+            x, y = center[0] + reach * np.cos(angle), center[1] + 0.6 * reach * np.sin(angle)
             down = rng.normal(np.pi / 2, 0.5)
             size, bend = length * rng.uniform(0.7, 1.2), rng.normal(0, 0.35)
             path = down + bend * (along - 0.3) * 2
@@ -58,7 +58,7 @@ def bough(
     stop: tuple[float, float],
     thickness: tuple[float, float],
 ) -> None:
-    """A round limb of pale eucalyptus bark from `start` to `stop`, peeling in long patches."""
+    """A branch of pale eucalyptus bark from `start` to `stop` that peels in long patches."""
     (x0, y0), (x1, y1) = start, stop
     pad = max(thickness)
     where, x, y = canvas.window(
@@ -88,7 +88,7 @@ def crown(
     x: float,
     y: float,
     radius: float,
-    colour: str,
+    color: str,
     brightness: float,
 ) -> None:
     """A leafy crown of overlapping clusters, lit from above."""
@@ -105,7 +105,7 @@ def crown(
         distance = np.hypot(u, v * 1.3) / size
         alpha = smoothstep(1.02, 0.92, distance + 0.22 * ragged)
         light = 0.55 * dapple - 0.55 * v / size - 0.25 * u / size - 0.12
-        canvas.paint(where, shade(ink(colour) * brightness, light), alpha)
+        canvas.paint(where, shade(ink(color) * brightness, light), alpha)
 
 
 def tree(
@@ -114,10 +114,10 @@ def tree(
     x: float,
     y: float,
     height: float,
-    colour: str,
+    color: str,
     brightness: float,
 ) -> None:
-    """A tree `height` tall with its foot at (x, y)."""
+    """A tree `height` tall with its base at (x, y)."""
     top = (x + rng.uniform(-0.12, 0.12) * height, y - 0.72 * height)
     canvas.shadow((x + 0.1 * height, y), (0.3 * height, 0.045 * height), ink("#1d3320"))
     bough(canvas, rng, (x, y), top, (0.042 * height, 0.022 * height))
@@ -126,7 +126,7 @@ def tree(
         tip = (x + side * rng.uniform(0.16, 0.26) * height, y - rng.uniform(0.62, 0.75) * height)
         bough(canvas, rng, fork, tip, (0.02 * height, 0.012 * height))
     for dx, dy, size in ((-0.23, -0.68, 0.26), (0.22, -0.66, 0.25), (0, -0.84, 0.3)):
-        crown(canvas, rng, x + dx * height, y + dy * height, size * height, colour, brightness)
+        crown(canvas, rng, x + dx * height, y + dy * height, size * height, color, brightness)
 
 
 def grass_blades(
@@ -149,7 +149,7 @@ def grass_blades(
 def flowers(
     canvas: Canvas, rng: np.random.Generator, top: float, count: int, brightness: float
 ) -> None:
-    """Daisies and poppies from `top` down, larger towards the viewer, in beds of one colour."""
+    """Daisies and poppies below `top`, larger toward the viewer, in beds of one color."""
     y = np.sort(rng.uniform(top, 1.0, count))
     beds = [(rng.random(), pick(rng, PETALS)) for _ in range(4)]
     with canvas.pen(top=top - 0.03) as pen:
@@ -169,5 +169,5 @@ def flowers(
                 px, py = cx + 0.62 * size * np.cos(angle), cy + 0.62 * squash * size * np.sin(angle)
                 tone = shade(petal, rng.uniform(-0.12, 0.1) - 0.3 * np.sin(angle) * 0.6)
                 pen.ellipse(px, py, 0.36 * size, 0.36 * size * squash, tone)
-            centre = "#6b3f1f" if code == "#f7c52d" else "#f5bb2c"
-            pen.ellipse(cx, cy, 0.3 * size, 0.3 * size * squash, ink(centre) * brightness)
+            center = "#6b3f1f" if code == "#f7c52d" else "#f5bb2c"
+            pen.ellipse(cx, cy, 0.3 * size, 0.3 * size * squash, ink(center) * brightness)
