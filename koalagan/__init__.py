@@ -1,27 +1,27 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""koalagan colours black-and-white photographs with TensorFlow and Keras.
+"""koalagan colors black-and-white photographs with TensorFlow and Keras.
 
     import koalagan
 
     model = koalagan.load("runs/quickstart/export")  # or the run's folder
-    coloured = model.colorize("photo.jpg")  # uint8 [H,W,3]; takes arrays and lists too
+    colored = model.colorize("photo.jpg")  # uint8 [H,W,3]; arrays and lists work too
     model.evaluate("koala_scenes", "validation", output_dir="evaluation")
 
-`koalagan.Colorizer` is what `load` returns; `koalagan.UserError` is what all mistakes raise.
-TensorFlow is imported when it is first used.
+`koalagan.load` returns a `koalagan.Colorizer`; mistakes raise `koalagan.UserError`. TensorFlow is
+imported on first use.
 """
 
 import importlib
 import os
 from typing import Any
 
-# TensorFlow's C++ side reads this once, when it is first imported: hide its INFO lines unless the
-# user has said otherwise.
+# TensorFlow's C++ code reads this once, at its first import: hide INFO lines unless the user asks
+# for them.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
 __version__ = "0.1.0"
 
-_HOMES = {"Colorizer": "colorizer", "load": "colorizer", "UserError": "errors"}
+_HOMES = {"Colorizer": "inference.colorizer", "load": "inference.colorizer", "UserError": "errors"}
 __all__ = ["Colorizer", "UserError", "load"]
 
 

@@ -1,11 +1,10 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""From a picture to the picture in colour as graph functions: what an exported model consists of.
+"""An exported model's signatures: from a picture to the picture in color as graph functions.
 
 All in float32: decoding, Lab, the frozen networks, the generator at its own size, its chroma
-brought to the picture's size and joined with the picture's own lightness (`joining.py`).
+upsampled to the picture's size and joined with the picture's own lightness
+(`koalagan.inference.joining`).
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
@@ -15,16 +14,30 @@ import tensorflow as tf
 from keras import layers
 
 from koalagan.color import lab
-from koalagan.data.decoding import resize
+from koalagan.color.resizing import resize
 from koalagan.inference import joining
+from koalagan.models.frozen import CLASSES
 
 _LARGE = 2**14  # weights from which a kernel counts as large
-# What the frozen networks say of a batch, where it is an input and not computed inside.
-_GIVEN = {"embedding": [None, 1001], "segmentation": [None, None, None, 21]}
+# Shapes of the frozen networks' outputs, where they are inputs.
+_GIVEN = {
+    "embedding": [None, CLASSES["embedding"]],
+    "segmentation": [None, None, None, CLASSES["segmentation"]],
+}
 
 
 class Chain:
-    """The signatures as functions over one set of weights."""
+    """The signatures as functions over one set of weights.
+
+    Args:
+        generator: takes {"L": [B,h,w,1]} and, where it has these branches, "embedding" and
+            "segmentation".
+        frozen: the networks L -> embedding and L -> segmentation that are part of the chain. The
+            outputs of the others are inputs of each signature.
+        image_size: (height, width) at which the generator colors pictures.
+        weights: the dtype that kernels are stored in, "float32" or "float16"; the networks compute
+            in float32 either way.
+    """
 
     def __init__(
         self,
@@ -33,14 +46,6 @@ class Chain:
         image_size: tuple[int, int],
         weights: str = "float32",
     ):
-        """Args:
-        generator: takes {"L": [B,h,w,1]} and, where it has them, "embedding" and "segmentation".
-        frozen: the networks L -> embedding and L -> segmentation that are part of the chain; of
-            the others, what they say is an input of each signature.
-        image_size: (height, width) at which the generator colours pictures.
-        weights: the dtype that kernels are kept in, "float32" or "float16"; the networks compute
-            in float32 either way.
-        """
         self._generator = generator
         self._frozen = dict(frozen)
         self._size = image_size
@@ -48,8 +53,11 @@ class Chain:
         self.given = sorted(set(generator.input) - {"L"} - set(frozen))
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """The signatures by name; each has one named output, and one named input beside what the
-        frozen networks outside the chain say."""
+        """The signatures by name.
+
+        Each has one named output, and one named input beside the outputs of frozen networks that
+        are not part of the chain.
+        """
         return {
             "serving_default": self._trace(
                 self.serving_default, image=tf.TensorSpec([None] * 4, tf.uint8)
@@ -84,7 +92,7 @@ class Chain:
         return function, {name: kernel.numpy() for name, kernel in kernels.items()}
 
     def module(self) -> tf.Module:
-        """Keeps the weights of all networks: what a SavedModel is made of."""
+        """Holds the weights of all networks, for `tf.saved_model.save`."""
         module = tf.Module()
         module.weights = self._weights.stored
         return module
@@ -94,14 +102,14 @@ class Chain:
         for name in self.given:
             inputs[name] = tf.TensorSpec([batch, *_GIVEN[name][1:]], tf.float32)
         named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in inputs.items()}
-        # Without AutoGraph: nothing here needs it, and it reads the source files when it traces,
-        # which may have been updated since a long training imported them.
+        # Without AutoGraph, which nothing here needs: when it traces, it reads the source files,
+        # which may have changed since a long training imported them.
         return tf.function(function, autograph=False).get_concrete_function(**named)
 
     def predict_ab(self, L: tf.Tensor, **given: tf.Tensor) -> dict[str, tf.Tensor]:
         """float32 L [B,h,w,1] in [-1,1] -> ab float32 [B,h,w,2] in [-1,1]."""
-        answers = {name: self._weights.call(model, L) for name, model in self._frozen.items()}
-        return {"ab": self._weights.call(self._generator, {"L": L, **answers, **given})}
+        outputs = {name: self._weights.call(model, L) for name, model in self._frozen.items()}
+        return {"ab": self._weights.call(self._generator, {"L": L, **outputs, **given})}
 
     def serving_default(self, image: tf.Tensor, **given: tf.Tensor) -> dict[str, tf.Tensor]:
         """uint8 image [B,H,W,C], C 1 or 3 -> colorized uint8 [B,H,W,3]."""
@@ -117,8 +125,8 @@ class Chain:
 
     def colorize_bytes(self, image_bytes: tf.Tensor, **given: tf.Tensor) -> dict[str, tf.Tensor]:
         """string [B], encoded pictures of any sizes -> colorized_bytes string [B], PNG."""
-        # Pictures are decoded twice, which costs far less than holding a batch of full-size
-        # pictures, or than running the networks on one at a time.
+        # Pictures are decoded twice: that costs far less than holding a batch of full-size
+        # pictures, or running the networks on one picture at a time.
         small = tf.map_fn(
             lambda encoded: resize(_decode(encoded), self._size),
             image_bytes,
@@ -128,34 +136,34 @@ class Chain:
         def finish(encoded_and_prediction):
             encoded, L, ab = encoded_and_prediction
             joined = joining.join(_decode(encoded)[None], L[None], ab[None])
-            # The default takes 3.5 times as long, and a photograph is 6 % smaller for it.
+            # The default takes 3.5 times as long for files that are 6 % smaller.
             return tf.io.encode_png(joined[0], compression=1)
 
         colorized = tf.map_fn(
             finish,
             (image_bytes, *self._predict(small, given)),
             fn_output_signature=tf.string,
-            parallel_iterations=1,  # Full-size pictures take much memory; joining uses all cores.
+            parallel_iterations=1,  # Full-size pictures need much memory; joining uses all cores.
         )
         return {"colorized_bytes": colorized}
 
     def _predict(
         self, rgb: tf.Tensor, given: Mapping[str, tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """L of pictures of the model's size, and what it answers."""
+        """L of pictures of the model's size, and the predicted ab."""
         L, _ = lab.rgb_to_lab(rgb)
         return L, self.predict_ab(L, **given)["ab"]
 
 
 class _Weights:
-    """The variables of networks as they are stored, and calls of the networks with them."""
+    """The stored variables of networks, and calls of the networks with them."""
 
     def __init__(self, models: list[keras.Model], dtype: str):
         self.kernels = [kernel for model in models for kernel in _kernels(model)]
         variables = [variable for model in models for variable in model.variables]
         self._halves = {}
         if dtype != "float32":
-            # Kernels are nearly all of the size; statistics and biases stay exact.
+            # Kernels are nearly all of the size; statistics and biases stay in float32.
             self._halves = {
                 id(variable): (variable, tf.Variable(tf.cast(variable.value, dtype)))
                 for variable in variables
@@ -167,7 +175,7 @@ class _Weights:
         ]
 
     def call(self, model: keras.Model, inputs: tf.Tensor | dict[str, tf.Tensor]) -> tf.Tensor:
-        """The network's answer, its kernels brought back to float32 first."""
+        """The network's output, computed with kernels cast back to float32."""
         if not self._halves:
             return model(inputs, training=False)
         mapping = [
@@ -176,16 +184,16 @@ class _Weights:
             if id(variable) in self._halves
         ]
         with keras.StatelessScope(state_mapping=mapping) as scope:
-            answer = model(inputs, training=False)
-        for variable in model.non_trainable_variables:  # the noise of dropout goes on
+            output = model(inputs, training=False)
+        for variable in model.non_trainable_variables:  # the state of dropout's noise
             value = scope.get_current_value(variable)
             if value is not None and id(variable) not in self._halves:
                 variable.assign(value)
-        return answer
+        return output
 
 
 def _kernels(model: keras.Model) -> Iterator[keras.Variable]:
-    """Of Keras's own convolutions and dense layers."""
+    """The kernels of Keras's own convolutions and dense layers."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _kernels(layer)
@@ -195,18 +203,18 @@ def _kernels(model: keras.Model) -> Iterator[keras.Variable]:
 
 def _decode(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes one picture to uint8 [H,W,3], transparent pixels over white."""
-    # Channels stay as stored: asked for four, TensorFlow makes up alpha for PNGs with a palette.
+    # Channels as stored: asked for four, TensorFlow invents alpha for PNGs with a palette.
     decoded = tf.cond(
         tf.io.is_jpeg(encoded),
-        # The default, a faster and coarser transform, is off by several levels.
+        # The default, a faster transform, is off by several levels.
         lambda: tf.io.decode_jpeg(encoded, dct_method="INTEGER_ACCURATE"),
         lambda: tf.io.decode_image(encoded, expand_animations=False),
     )
     decoded = tf.ensure_shape(decoded, [None, None, None])
     channels = tf.shape(decoded)[-1]
     has_alpha = channels % 2 == 0
-    colour = decoded[..., : channels - tf.cast(has_alpha, tf.int32)]
-    rgb = tf.ensure_shape(tf.tile(colour, [1, 1, 3 // tf.shape(colour)[-1]]), [None, None, 3])
+    color = decoded[..., : channels - tf.cast(has_alpha, tf.int32)]
+    rgb = tf.ensure_shape(tf.tile(color, [1, 1, 3 // tf.shape(color)[-1]]), [None, None, 3])
 
     def over_white():
         alpha = tf.cast(decoded[..., -1:], tf.float32) / 255.0

@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Pictures in colour, from Python: `koalagan.load(path).colorize(picture)`."""
+"""Pictures in color, from Python: `koalagan.load(path).colorize(picture)`."""
 
 from __future__ import annotations
 
@@ -9,30 +9,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
-from koalagan import evaluate, lazy
+from koalagan.color import lab
+from koalagan.color.resizing import resize
 from koalagan.data import decoding
 from koalagan.errors import UserError
-from koalagan.inference import saved_model
-
-tf = lazy.module("tensorflow")
-joining = lazy.module("koalagan.inference.joining")
-lab = lazy.module("koalagan.color.lab")
-
-# What is left of a photograph's colours, in Lab units, when all that lightness alone explains is
-# taken away. Of 400 COCO photographs 8 are grey (0) and 5 in 100 of the others below it, the lowest
-# of them toned or all of one hue; black and white toned like sepia, saved as JPEG, has 2.2 and less
-# (quality 85, 95 in 100).
-_COLORED = 2.5
-_SAMPLE = 64  # side at which that is looked at: it averages JPEG's noise away
+from koalagan.inference import joining, measuring, saved_model
 
 
 def load(path: str | os.PathLike) -> Colorizer:
     """Loads a model: a SavedModel that koalagan exported, or the folder of a finished run.
 
     Raises:
-        UserError: there is none, it cannot be read, or koalagan did not export it.
+        UserError: there is no model, it cannot be read, or koalagan did not export it.
     """
     return Colorizer(path)
 
@@ -42,7 +33,7 @@ class Colorizer:
 
     Attributes:
         path: the SavedModel's folder.
-        facts: what is known of it: generator, weights, dataset, image_size, ...
+        facts: what is known of it: generator, weights, dataset, image_size and more.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -57,7 +48,7 @@ class Colorizer:
 
     @property
     def varies(self) -> bool:
-        """Whether it colours the same picture differently each time (`--dropout_at_inference`)."""
+        """Whether it colors the same picture differently each time (`--dropout_at_inference`)."""
         return bool(self.facts.get("dropout_at_inference"))
 
     def colorize(
@@ -67,21 +58,21 @@ class Colorizer:
         saturation: float = 1.0,
         render_size: int | None = None,
     ) -> np.ndarray | list[np.ndarray]:
-        """Colours one picture, or each of a list.
+        """Colors one picture, or each of a list.
 
         Args:
             picture: uint8 [H,W], [H,W,1] or [H,W,3] of any size, a Pillow image, the path of a
-                picture file (turned upright, and converted to sRGB), or a list of these. What
-                colour it has is ignored.
-            saturation: what the predicted chroma is multiplied by.
-            render_size: the side at which the network sees it, for another one than `image_size`:
-                larger gives finer colours, and often paler ones.
+                picture file (turned upright and converted to sRGB), or a list of these. Colors
+                are ignored.
+            saturation: factor on the predicted chroma.
+            render_size: the side at which the network sees it, instead of `image_size`: larger
+                sizes give finer, often paler colors.
 
         Returns:
             uint8 [H,W,3], sRGB, with the picture's own lightness; a list of them for a list.
 
         Raises:
-            UserError: it is no such picture, or the network does not take that size.
+            UserError: it is not such a picture, or the network does not take that size.
         """
         if isinstance(picture, (list, tuple)):
             return [
@@ -99,49 +90,33 @@ class Colorizer:
         saturation: float = 1.0,
         render_size: int | None = None,
     ) -> list[np.ndarray]:
-        """Colours pictures, uint8 [H,W,3] of any sizes, with one call of the network."""
+        """Colors pictures, uint8 [H,W,3] of any sizes, with one call of the network."""
         L, ab = self.predict(rgb, render_size)
         return [self.join(picture, L[row], ab[row], saturation) for row, picture in enumerate(rgb)]
 
     def predict(
         self, rgb: Sequence[np.ndarray], render_size: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What the network sees of pictures, and what it answers: L [B,h,w,1] and ab [B,h,w,2]."""
+        """The network's input and output for pictures: L [B,h,w,1] and ab [B,h,w,2]."""
         size = (render_size, render_size) if render_size else self.image_size
-        small = tf.concat([decoding.resize(picture[None], size) for picture in rgb], axis=0)
+        small = tf.concat([resize(picture[None], size) for picture in rgb], axis=0)
         L, _ = lab.rgb_to_lab(small)
         return L.numpy(), self._predict(L).numpy()
 
     @staticmethod
     def join(rgb: np.ndarray, L: np.ndarray, ab: np.ndarray, saturation: float = 1.0) -> np.ndarray:
-        """One picture, uint8 [H,W,3], in the colours of a prediction; see `joining.join`."""
+        """One picture, uint8 [H,W,3], in the predicted colors; see `joining.join`."""
         return _join()(rgb[None], L[None], ab[None], saturation)[0].numpy()
 
     def evaluate(self, dataset: str, split: str, output_dir: str, **options: Any) -> dict[str, Any]:
-        """Measures the model, grey first: see `evaluate.evaluate_saved_models` for the options.
+        """Measures the model, gray first; `measuring.evaluate_saved_models` lists the options.
 
         Returns:
             The content of `metrics.json`, which is written to `output_dir` with a table and a grid.
         """
-        return evaluate.evaluate_saved_models(
+        return measuring.evaluate_saved_models(
             [self.path], dataset=dataset, split=split, output_dir=output_dir, **options
         )
-
-
-def has_color(rgb: np.ndarray) -> bool:
-    """Whether a picture, uint8 [H,W,3], has more than tones of one colour.
-
-    Old prints are brown or blue all over; what makes a picture coloured is that things of one
-    lightness differ in colour.
-    """
-    if not np.any(rgb != rgb[..., :1]):
-        return False
-    L, ab = lab.rgb_to_lab(decoding.resize(rgb[None], (_SAMPLE, _SAMPLE)))
-    lightness, a, b = (part.ravel() for part in np.moveaxis(lab.lab_units(L, ab).numpy(), -1, 0))
-    powers = np.vander(lightness / 100, 4)
-    colours = np.stack([a, b], axis=-1)
-    explained = powers @ np.linalg.lstsq(powers, colours, rcond=None)[0]
-    return float(np.sqrt(np.square(colours - explained).sum(axis=-1).mean())) > _COLORED
 
 
 def _as_rgb(picture: Any) -> np.ndarray:
@@ -161,7 +136,7 @@ def _as_rgb(picture: Any) -> np.ndarray:
         or not array.size
     ):
         raise UserError(
-            f"a picture is uint8 [H,W], [H,W,1] or [H,W,3], and not {array.dtype} "
+            f"a picture must be uint8 [H,W], [H,W,1] or [H,W,3], not {array.dtype} "
             f"{list(array.shape)}."
         )
     return np.repeat(array, 3 // array.shape[-1], axis=-1)

@@ -1,45 +1,43 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Colours predicted at the model's size, joined with a picture of any size.
+"""Predicted colors, joined with a picture of any size.
 
-The picture keeps its own lightness. The predicted chroma comes to its size by joint bilateral
-upsampling (Kopf, Cohen, Lischinski, Uyttendaele, 2007): each pixel takes from the four predictions
-round it, by how near they are (bilinear weights) and by how like its own their lightness is, so
-that a colour ends where the thing ends that has it. On COCO photographs that loses least
-(`experiments/upsampling.py`): from 64x64, where colours change, 5.9 Lab units against 6.5 bilinear
+The picture keeps its own lightness. The predicted chroma is brought to its size by joint bilateral
+upsampling (Kopf, Cohen, Lischinski, Uyttendaele, 2007): each pixel averages the four predictions
+around it, weighted by distance (bilinear) and by similarity of lightness, so that colors end at the
+edges of objects. On COCO photographs this loses least (`experiments/studies/upsampling.py`): from
+64x64, where colors change, 5.9 Lab units against 6.5 bilinear
 and 6.1 bicubic; from 256x256, which is half their size, as much as bicubic, 2.8 against 3.0.
 """
-
-from __future__ import annotations
 
 import tensorflow as tf
 
 from koalagan.color import lab
 
-# Of the difference in normalised L at which a prediction counts exp(-1/2) as much: 5 units of L*.
+# Difference in normalized L at which a prediction's weight falls to exp(-1/2): 5 units of L*.
 _SIGMA = 0.1
-# Where all four predictions are of another lightness, nearness alone decides.
+# Where all four predictions differ in lightness, distance alone decides.
 _FLOOR = 1e-4
-# Pixels worked on at a time: full-size pictures in Lab take 50 times their own memory.
+# Pixels processed at a time: full-size pictures in Lab take 50 times their own memory.
 _STRIP = 2**20
 
 
 def join(
     rgb: tf.Tensor, L: tf.Tensor, ab: tf.Tensor, saturation: tf.Tensor | float = 1.0
 ) -> tf.Tensor:
-    """Pictures in the predicted colours, with the lightness they have.
+    """Pictures in the predicted colors, with their own lightness.
 
     Args:
         rgb: uint8 [B,H,W,3], any H and W.
         L: float32 [B,h,w,1], the lightness that the prediction was made from.
         ab: float32 [B,h,w,2], the prediction.
-        saturation: what the predicted chroma is multiplied by.
+        saturation: factor on the predicted chroma.
 
     Returns:
         uint8 [B,H,W,3].
     """
     size = tf.shape(rgb)[1:3]
     predicted = tf.concat([L, saturation * ab], axis=-1)
-    # Only upwards: where the picture is the smaller one, predictions are averaged, not picked.
+    # Upsampling only: where the picture is smaller, predictions are averaged first.
     smaller = tf.minimum(size, tf.shape(predicted)[1:3])
     predicted = tf.image.resize(predicted, smaller, method="bilinear", antialias=True)
     rows = tf.clip_by_value(_STRIP // tf.maximum(size[1], 1), 1, tf.maximum(size[0], 1))
@@ -49,7 +47,7 @@ def join(
         picture, prediction = picture_and_prediction
 
         def join_strip(number):
-            # The last strip repeats the last row as often as it has to.
+            # The last strip repeats the last row.
             here = tf.minimum(number * rows + tf.range(rows), size[0] - 1)
             strip = tf.gather(picture, here)
             L_here = lab.lightness(strip)
@@ -59,7 +57,7 @@ def join(
             join_strip,
             tf.range(strips),
             fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8),
-            parallel_iterations=1,  # Each uses all cores, and its memory is to be that of one.
+            parallel_iterations=1,  # Each uses all cores; several would multiply the memory.
         )
         return tf.reshape(joined, [-1, size[1], 3])[: size[0]]
 
@@ -75,37 +73,37 @@ def upsample(prediction: tf.Tensor, L: tf.Tensor, rows: tf.Tensor, size: tf.Tens
     """Joint bilateral upsampling of some rows.
 
     Args:
-        prediction: float32 [h,w,3], normalised L, a, b.
+        prediction: float32 [h,w,3], normalized L, a, b.
         L: float32 [R,W,1], the lightness of these rows at full size.
-        rows: int32 [R], which they are.
-        size: int32 [2], the full (height, width), neither less than the prediction's.
+        rows: int32 [R], their indices.
+        size: int32 [2], the full (height, width), neither smaller than the prediction's.
 
     Returns:
         ab, float32 [R,W,2].
     """
     total, weights = 0.0, 0.0
-    for corner_rows, near_rows in _neighbours(rows, tf.shape(prediction)[0], size[0]):
+    for corner_rows, near_rows in _neighbors(rows, tf.shape(prediction)[0], size[0]):
         lines = tf.gather(prediction, corner_rows)
         columns = tf.range(size[1])
-        for corner_columns, near_columns in _neighbours(columns, tf.shape(prediction)[1], size[1]):
+        for corner_columns, near_columns in _neighbors(columns, tf.shape(prediction)[1], size[1]):
             corner = tf.gather(lines, corner_columns, axis=1)
-            alike = tf.exp(-tf.square((L - corner[..., :1]) / _SIGMA) / 2.0) + _FLOOR
-            weight = near_rows[:, None, None] * near_columns[None, :, None] * alike
+            similarity = tf.exp(-tf.square((L - corner[..., :1]) / _SIGMA) / 2.0) + _FLOOR
+            weight = near_rows[:, None, None] * near_columns[None, :, None] * similarity
             total += weight * corner[..., 1:]
             weights += weight
     return total / weights
 
 
-def _neighbours(
+def _neighbors(
     positions: tf.Tensor, count: tf.Tensor, full: tf.Tensor
 ) -> list[tuple[tf.Tensor, tf.Tensor]]:
-    """The two predictions round each full-size position, along one axis, and their nearness."""
+    """The two predictions around each full-size position along one axis, and their weights."""
     scale = tf.cast(count, tf.float32) / tf.cast(full, tf.float32)
-    place = (tf.cast(positions, tf.float32) + 0.5) * scale - 0.5  # of pixels' centres
+    place = (tf.cast(positions, tf.float32) + 0.5) * scale - 0.5  # centers of pixels
     before = tf.floor(place)
-    nearness = place - before
+    fraction = place - before
     index = tf.cast(before, tf.int32)
     return [
-        (tf.clip_by_value(index, 0, count - 1), 1.0 - nearness),
-        (tf.clip_by_value(index + 1, 0, count - 1), nearness),
+        (tf.clip_by_value(index, 0, count - 1), 1.0 - fraction),
+        (tf.clip_by_value(index + 1, 0, count - 1), fraction),
     ]

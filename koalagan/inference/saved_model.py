@@ -1,23 +1,27 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Loading what `koalagan.export` writes, for the commands that use it."""
-
-from __future__ import annotations
+"""Loading what `koalagan.export` writes, and what is known of it."""
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from koalagan import files, lazy
+import tensorflow as tf
+
+from koalagan import files
 from koalagan.errors import UserError, one_line
 
-tf = lazy.module("tensorflow")
+# The parts of a model that start from published weights, or else are untrained.
+_NETWORKS = ("embedding", "segmentation", "backbone")
+# Names that the rows and columns of tables have already.
+_TAKEN = ("gray", "grey", "true")
 
 
 def facts(path: str) -> dict[str, Any]:
-    """What `koalagan.export` wrote beside a SavedModel: image_size, embedding_weights, ...
+    """What `koalagan.export` wrote beside a SavedModel: image_size, embedding_weights and more.
 
-    Empty where there is nothing to read, as in a SavedModel of another program.
+    Empty for a SavedModel of another program.
     """
     try:
         return json.loads((Path(path) / "assets.extra" / "koalagan.json").read_text())
@@ -45,8 +49,8 @@ def load(path: str, signature: str, output: str) -> Callable[..., tf.Tensor]:
     if not tf.saved_model.contains_saved_model(path):
         if (Path(path) / "checkpoints").is_dir():
             raise UserError(
-                f"the run in {path} has no export yet: make one of it as it stands, with "
-                f"`python -m koalagan.export --workdir={path} --output_dir=DIR`, and name that."
+                f"the run in {path} has no export yet: export its newest checkpoint with "
+                f"`python -m koalagan.export --workdir={path} --output_dir=DIR`, and name DIR."
             )
         raise UserError(
             f"there is no SavedModel in {path}: name the folder that holds saved_model.pb, such as "
@@ -55,18 +59,18 @@ def load(path: str, signature: str, output: str) -> Callable[..., tf.Tensor]:
     files.check_readable(path)
     try:
         loaded = tf.saved_model.load(path)
-    except Exception as error:  # A damaged protobuf surfaces as many kinds, plain ValueErrors too.
+    except Exception as error:  # A damaged protobuf raises many kinds, plain ValueError included.
         raise UserError(
-            f"the SavedModel in {path} cannot be read, export it again ({one_line(error)})."
+            f"the SavedModel in {path} cannot be read ({one_line(error)}): export it again."
         ) from error
     function = loaded.signatures.get(signature)
     if function is None or output not in function.structured_outputs:
         raise UserError(
-            f"the SavedModel in {path} has no signature {signature} that gives {output}: name one "
-            "that koalagan exported."
+            f"the SavedModel in {path} has no signature {signature} with the output {output}: name "
+            "one that koalagan exported."
         )
 
-    # By way of `loaded`: a signature alone does not keep the variables alive.
+    # Through `loaded`: a signature alone does not keep the variables alive.
     return lambda **inputs: loaded.signatures[signature](**inputs)[output]
 
 
@@ -79,17 +83,17 @@ def predictor(path: str) -> Callable[[tf.Tensor], tf.Tensor]:
     """
     if given := facts(path).get("inputs"):
         raise UserError(
-            f"the SavedModel in {path} was exported with --frozen_inputs: beside each picture it "
-            f"needs {' and '.join(given)}, which only programs of your own give it."
+            f"the SavedModel in {path} was exported with --frozen_inputs: it needs "
+            f"{' and '.join(given)} for each picture, which only your own program can provide."
         )
     signature = load(path, "predict_ab", "ab")
 
     def predict(L: tf.Tensor) -> tf.Tensor:
         try:
             ab = signature(L=L)
-            # What halves and doubles sides gives others back where they do not divide.
+            # A network that halves and doubles sides returns other sizes where they do not divide.
             if ab.shape[1:3] != L.shape[1:3]:
-                raise ValueError(f"it gives {ab.shape[1]}x{ab.shape[2]} back")
+                raise ValueError(f"it returns {ab.shape[1]}x{ab.shape[2]}")
             return ab
         except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
             height, width = L.shape[1:3]
@@ -97,8 +101,29 @@ def predictor(path: str) -> Callable[[tf.Tensor], tf.Tensor]:
             named = f" (it was exported for {own[0]}x{own[1]})" if own else ""
             raise UserError(
                 f"the SavedModel in {path} does not take pictures of {height}x{width}{named}: pass "
-                "a size that it takes, with --image_size to measure and --render_size to colour "
+                "a size that it takes, with --image_size to measure and --render_size to color "
                 f"({one_line(error)})."
             ) from error
 
     return predict
+
+
+def names(paths: Sequence[str]) -> dict[str, str]:
+    """The names of SavedModels in tables: name -> path.
+
+    A model is named after its folder, or after its run's where that is `export`, or by its whole
+    path where names clash. Untrained networks are part of the name, so that no figure is shown
+    without that word.
+    """
+    short = []
+    for path in paths:
+        folder = Path(os.path.abspath(path))
+        name = folder.parent.name if folder.name == "export" else folder.name
+        known = facts(path)
+        untrained = [part for part in _NETWORKS if known.get(f"{part}_weights") == "random"]
+        short.append(f"{name} (random {' and '.join(untrained)})" if untrained else name)
+    taken = {name for name in short if short.count(name) > 1} | {*_TAKEN}
+    return {
+        os.path.abspath(path) if name in taken else name: path
+        for name, path in zip(short, paths, strict=True)
+    }

@@ -83,7 +83,7 @@ class Watch(keras.callbacks.Callback):
     # balance, where it cannot tell real from fake, the loss is 0.69.
     WON = 0.05
     EPOCHS = 2
-    # Colorfulness, of 255 levels: photographs have about 45, a model trained by L1 alone at least 6.
+    # Colorfulness, in 255 levels: photographs have about 45, a model trained by L1 alone over 6.
     GRAY = 2.0
 
     def __init__(self, state: RunState, say: Callable[[str], None]):

@@ -186,8 +186,8 @@ class ColorizationGAN(keras.Model):
     def check_finite(self) -> None:
         """Raises NotFinite after a step whose losses or gradients were NaN or infinite.
 
-        With loss scaling (float16), gradients may be: the optimizer skips such a step and lowers the
-        scale.
+        With loss scaling (float16), gradients may be: the optimizer skips such a step and lowers
+        the scale.
         """
         step = int(self.bad_step)
         if step >= 0:
@@ -315,8 +315,8 @@ class ColorizationGAN(keras.Model):
     def test_step(self, batch):
         """Losses without training, and measures of the pictures: PSNR, SSIM, colorfulness.
 
-        The discriminator uses its moving statistics here, which real and fake pictures share, so its
-        losses differ from those of training, where each batch is normalized by its own.
+        The discriminator uses its moving statistics here, which real and fake pictures share, so
+        its losses differ from those of training, where each batch is normalized by its own.
         """
         L, ab = batch["L"], batch["ab"]
         predicted = self(batch, training=False)

@@ -21,12 +21,12 @@ class Stopped(Exception):
 class Saver(keras.callbacks.Callback):
     """Saves the run, chooses its best epoch, and stops it on Ctrl-C or SIGTERM.
 
-    The first signal asks to stop: after the current step of training or validation, the run is saved
-    and `Stopped` is raised. A second one stops at once. Use it as a context manager around `fit`,
-    which restores the signals' former handlers.
+    The first signal asks to stop: after the current step of training or validation, the run is
+    saved and `Stopped` is raised. A second one stops at once. Use it as a context manager around
+    `fit`, which restores the signals' former handlers.
 
-    It must be the last callback of `fit`: a checkpoint holds what the others noted in the run's state.
-    A run that continues in the middle of an epoch starts with that epoch's sums of losses, so its
+    It must be the last callback of `fit`: a checkpoint holds what the others noted in the state. A
+    run that continues in the middle of an epoch starts with that epoch's sums of losses, so its
     curves and means are those of a run that was never stopped.
 
     Args:

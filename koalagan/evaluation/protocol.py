@@ -1,0 +1,150 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Measures predictors side by side on the same pictures, gray first.
+
+What is measured, and how, is in `koalagan.evaluation.metrics`. A picture without color is the first
+row of every table: a model that is not better than gray has learned nothing.
+"""
+
+import functools
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+import koalagan
+from koalagan import files, progress
+from koalagan.color import lab
+from koalagan.errors import UserError
+from koalagan.evaluation import metrics, tables
+from koalagan.evaluation.grids import picture_grid
+
+# From L, float32 [B, H, W, 1], to ab [B, H, W, 2].
+Predictor = Callable[[tf.Tensor], tf.Tensor]
+
+_SSIM_WINDOW = 11
+
+
+def evaluate_models(
+    models: Mapping[str, Predictor],
+    pictures: np.ndarray,
+    *,
+    data: dict[str, Any],
+    output_dir: str,
+    batch_size: int = 16,
+    grid_rows: int = 8,
+) -> dict[str, Any]:
+    """Measures gray and then every model on every picture, and writes the results.
+
+    The results are metrics.json (all numbers, with the data and versions that made them), table.md
+    (the same, to read) and grid.png (gray | each model | true).
+
+    Args:
+        models: from a model's name to its predictor.
+        pictures: the truth, uint8 [N, H, W, 3]; a memory map is read batch by batch.
+        data: what `pictures` are, for `metrics.json`: JSON-able, "dataset" and "split" at least.
+        output_dir: made if absent; its older results are replaced.
+        batch_size: pictures that a predictor is given at once.
+        grid_rows: how many pictures, spread evenly over all, the grid shows.
+
+    Returns:
+        The content of `metrics.json`.
+
+    Raises:
+        UserError: the pictures are too small, a model does not return finite ab of its input's
+            size, or `output_dir` cannot be written.
+    """
+    height, width = pictures.shape[1:3]
+    if min(height, width) < _SSIM_WINDOW:
+        raise UserError(
+            f"pictures of {height}x{width} are too small to measure: --image_size must be at least "
+            f"{_SSIM_WINDOW}."
+        )
+    try:
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        shown = np.linspace(0, len(pictures) - 1, min(grid_rows, len(pictures))).astype(int)
+        rows, columns = [], {}
+        for name, predict in {tables.GRAY: _gray, **models}.items():
+            measured = _measure(name, predict, pictures, batch_size)
+            rows.append({"model": name, **metrics.aggregate(measured)})
+            columns[name] = _colorize(name, predict, pictures[shown])
+        result = {
+            "rows": rows,
+            "truth": metrics.aggregate_truth(measured),
+            "data": data,
+            "versions": versions(),
+        }
+        text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
+        grid = picture_grid({**columns, "true": pictures[shown]}, max_rows=grid_rows)
+        folder = Path(output_dir)
+        files.publish(folder / "grid.png", Image.fromarray(grid).save)
+        files.publish_text(folder / "table.md", tables.format_table(result))
+        files.publish_text(folder / "metrics.json", text + "\n")
+    except OSError as error:
+        raise UserError(
+            f"the results cannot be written to {output_dir} ({error.strerror or error}): make it "
+            "writable, or name another place with --output_dir."
+        ) from error
+    return result
+
+
+def versions() -> dict[str, str]:
+    """The versions of the software that makes a measurement."""
+    return {
+        "koalagan": koalagan.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "tensorflow-io": importlib.metadata.version("tensorflow-io"),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _gray(L: tf.Tensor) -> tf.Tensor:
+    return tf.repeat(tf.zeros_like(L), 2, axis=-1)
+
+
+@functools.cache
+def _measure_batch() -> Callable[..., dict[str, tf.Tensor]]:
+    """`metrics.measure` as a graph, one for all models."""
+    return tf.function(metrics.measure, reduce_retracing=True)
+
+
+def _measure(
+    name: str, predict: Predictor, pictures: np.ndarray, batch_size: int
+) -> list[dict[str, np.ndarray]]:
+    measured = []
+    with progress.bar(f"evaluate {name}", len(pictures)) as bar:
+        for start in range(0, len(pictures), batch_size):
+            truth = tf.constant(pictures[start : start + batch_size])
+            L, ab = lab.rgb_to_lab(truth)
+            batch = _measure_batch()(truth, L, ab, _predict(name, predict, L))
+            measured.append({metric: values.numpy() for metric, values in batch.items()})
+            bar.update(len(truth))
+    return measured
+
+
+def _colorize(name: str, predict: Predictor, pictures: np.ndarray) -> np.ndarray:
+    L, _ = lab.rgb_to_lab(pictures)
+    return lab.lab_to_rgb(L, _predict(name, predict, L)).numpy()
+
+
+def _predict(name: str, predict: Predictor, L: tf.Tensor) -> tf.Tensor:
+    ab = tf.cast(predict(L), tf.float32)
+    expected = (*L.shape[:3], 2)
+    if tuple(ab.shape) != expected:
+        raise UserError(
+            f"{name} returned {tuple(ab.shape)} for L of {tuple(L.shape)} instead of "
+            f"{expected}: pass an --image_size that it takes."
+        )
+    if not tf.reduce_all(tf.math.is_finite(ab)):
+        raise UserError(
+            f"{name} predicts NaN or infinite colors: its training diverged, train it again."
+        )
+    return ab

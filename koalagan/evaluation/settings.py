@@ -1,0 +1,24 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""The settings of an evaluation: the flags of `koalagan.evaluate`."""
+
+import dataclasses
+
+from koalagan.data.settings import PictureSettings
+from koalagan.options import option
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationSettings(PictureSettings):
+    """Evaluation: models, pictures and results."""
+
+    saved_model: tuple[str, ...] = option(
+        None,
+        "Folder of an exported model, or of its run; repeat the flag to compare several.",
+        required=True,
+    )
+    split: str = option("validation", "The pictures to measure on.")
+    image_size: int | None = option(
+        None, "Side of the pictures (default: what the models were exported for).", minimum=8
+    )
+    output_dir: str = option(None, "Where metrics.json, table.md and grid.png go.", required=True)
+    batch_size: int = option(16, "Pictures at a time.", minimum=1)

@@ -1,0 +1,78 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Measures exported models on a split of a dataset."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from koalagan.data import sources, store
+from koalagan.errors import UserError
+from koalagan.evaluation import protocol
+from koalagan.inference import saved_model
+
+
+def evaluate_saved_models(
+    saved_models: Sequence[str],
+    *,
+    dataset: str,
+    split: str,
+    output_dir: str,
+    data_dir: str | None = None,
+    download: bool = False,
+    image_size: int | None = None,
+    resize: str = "stretch",
+    on_bad_picture: str = "fail",
+    store_dir: str | None = None,
+    batch_size: int = 16,
+) -> dict[str, Any]:
+    """Measures exported models, gray first; prepares the pictures where they are not prepared yet.
+
+    Args:
+        saved_models: folders of exported models, or of their runs.
+        dataset: a TFDS name, or "folder".
+        split: in TFDS's slice syntax.
+        output_dir, batch_size: see `protocol.evaluate_models`.
+        data_dir, download: see `sources.open_source`.
+        image_size: side of the pictures; None for what the models were exported for.
+        resize, on_bad_picture, store_dir: see `store.prepare`.
+
+    Returns:
+        The content of `metrics.json`.
+
+    Raises:
+        UserError: a model or the pictures cannot be read, or a folder cannot be written.
+    """
+    paths = saved_model.names([saved_model.find(os.path.expanduser(path)) for path in saved_models])
+    image_size = image_size or _image_size(paths.values())
+    models = {name: saved_model.predictor(path) for name, path in paths.items()}
+    prepared = store.prepare(
+        sources.open_source(dataset, split, data_dir=data_dir, download=download),
+        store_dir=store_dir,
+        image_size=(image_size, image_size),
+        resize=resize,
+        on_bad_picture=on_bad_picture,
+    )
+    return protocol.evaluate_models(
+        models,
+        prepared.pictures,
+        data=describe(prepared.manifest, paths),
+        output_dir=output_dir,
+        batch_size=batch_size,
+    )
+
+
+def describe(manifest: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str, Any]:
+    """The "data" of `metrics.json`: a store's manifest, and what is known of each model."""
+    known = {name: {"saved_model": path, **saved_model.facts(path)} for name, path in paths.items()}
+    return {**manifest, "models": known}
+
+
+def _image_size(paths: Iterable[str]) -> int:
+    """The side that the models were exported for."""
+    known = {tuple(saved_model.facts(path).get("image_size", (256, 256))) for path in paths}
+    if len(known) > 1:
+        raise UserError(
+            "the models were exported for different sizes: choose the size to measure at with "
+            "--image_size."
+        )
+    return known.pop()[0]

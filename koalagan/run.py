@@ -1,0 +1,282 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""The whole chain behind the commands `train` and `export`: prepare, train, export, measure.
+
+This composes the rooms; the work is done in them.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from koalagan import files, options, precision
+from koalagan.data import sources, store
+from koalagan.errors import UserError
+from koalagan.evaluation import protocol, tables
+from koalagan.exporting import model_card, savedmodel
+from koalagan.exporting.settings import ExportSettings
+from koalagan.inference import measuring, saved_model
+from koalagan.training import loop, networks, run_folder, summaries
+from koalagan.training import settings as run_settings
+from koalagan.training.checkpoint import RunCheckpoint, restore_generator
+from koalagan.training.gan import ColorizationGAN
+from koalagan.training.settings import DataSettings, RunSettings
+
+# Settings of the run that the model's facts repeat.
+_DESCRIBED = (
+    "generator",
+    "embedding_weights",
+    "segmentation_weights",
+    "backbone_weights",
+    "dropout_at_inference",
+    "dataset",
+    "train_split",
+)
+
+
+def train(settings: RunSettings, given: Sequence[str] = ()) -> int:
+    """Prepares the pictures, trains, exports and measures: all that `koalagan.train` does.
+
+    Args:
+        settings: as the flags give them.
+        given: names of the flags that the user gave (see `settings.resolve`).
+
+    Returns:
+        0, or 128 + the number of the signal that stopped training.
+
+    Raises:
+        UserError: a setting is impossible, or what it names does not exist.
+    """
+    started = time.monotonic()
+    settings = run_settings.resolve(settings, given)
+    dtype = precision.resolve(settings.optimization.mixed_precision)
+    settings = options.replace(settings, mixed_precision=dtype)
+    keras.utils.set_random_seed(settings.optimization.seed)
+    if settings.optimization.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    workdir = settings.saving.workdir
+    run_folder.make(workdir)
+    # Before anything of the run is read: another process could be changing it.
+    with run_folder.locked(workdir):
+        model, checkpoint, training_source, validation_source = open_run(settings)
+        if int(model.step):
+            print(f"continuing {workdir} at step {int(model.step)}")
+        files.delete_unfinished(workdir)
+        checkpoint.tidy()
+        checkpoint.drop_former_best()
+        training, validation = prepare_run(settings, training_source, validation_source)
+        if status := loop.train(model, checkpoint, settings, training, validation):
+            return status
+        result = export_and_measure(model.generator, settings, validation)
+    print(tables.format_table(result))
+    print(
+        f"pictures:    {workdir}/grid.png\n"
+        f"SavedModel:  {workdir}/export\n"
+        f"TensorBoard: tensorboard --logdir={workdir}/tensorboard\n"
+        f"time:        {(time.monotonic() - started) / 60:.1f} minutes"
+    )
+    return 0
+
+
+def open_run(
+    settings: RunSettings,
+) -> tuple[ColorizationGAN, RunCheckpoint, sources.Source, sources.Source]:
+    """The run as it stands: its networks with their weights, its checkpoints, its two splits.
+
+    Whatever is impossible is found here, before any long work.
+
+    Args:
+        settings: resolved.
+
+    Raises:
+        UserError: the folder belongs to another run, the networks cannot be built or restored, or
+            the pictures are missing or fewer than a batch.
+    """
+    run_folder.check(settings)
+    with precision.policy(settings.optimization.mixed_precision):
+        model = networks.build_gan(settings)
+    saving = settings.saving
+    checkpoint = RunCheckpoint(model, saving.workdir, keep=saving.keep_checkpoints)
+    if not checkpoint.restore():
+        if settings.networks.init_from:
+            restore_generator(model.generator, settings.networks.init_from)
+        else:
+            networks.load_backbone(model.generator, settings.networks)
+    training_source = open_split(settings.data, settings.data.train_split)
+    validation_source = open_split(settings.data, settings.data.eval_split)
+    check_batch(settings, training_source.count)
+    return model, checkpoint, training_source, validation_source
+
+
+def open_split(data: DataSettings, split: str) -> sources.Source:
+    """The pictures of a split of the run's dataset."""
+    return sources.open_source(data.dataset, split, data_dir=data.data_dir, download=data.download)
+
+
+def check_batch(settings: RunSettings, pictures: int) -> None:
+    """Raises UserError where the training pictures do not fill a batch."""
+    batch_size = settings.optimization.batch_size
+    if batch_size > pictures:
+        raise UserError(
+            f"--batch_size={batch_size} is larger than the {pictures} pictures of "
+            f"{settings.data.train_split}: lower it, or train on more pictures."
+        )
+
+
+def prepare_run(
+    settings: RunSettings, training_source: sources.Source, validation_source: sources.Source
+) -> tuple[store.Store, store.Store]:
+    """The prepared splits of a run, whose settings and data are noted in its folder.
+
+    Raises:
+        UserError: a split cannot be prepared, or the data is not what the run began with.
+    """
+    data, workdir = settings.data, settings.saving.workdir
+    print(f"prepared pictures are kept in {data.store_dir} (--store_dir)")
+    training = prepare_split(settings, training_source)
+    check_batch(settings, len(training))  # some may have been skipped
+    validation = prepare_split(settings, validation_source)
+    run_folder.compare_data(
+        workdir,
+        {
+            "train_split": training.manifest["fingerprint"],
+            "eval_split": validation.manifest["fingerprint"],
+            **networks.frozen_fingerprints(settings.networks),
+        },
+    )
+    run_folder.write_settings(settings)
+    print(
+        f"training {settings.networks.generator} on {len(training)} pictures, validating on "
+        f"{len(validation)}, in {settings.optimization.mixed_precision}; watch it with\n"
+        f"    tensorboard --logdir={workdir}/tensorboard",
+        flush=True,
+    )
+    return training, validation
+
+
+def prepare_split(settings: RunSettings, source: sources.Source) -> store.Store:
+    """The store of a split, with the outputs of the run's frozen networks."""
+    data = settings.data
+    return store.prepare(
+        source,
+        store_dir=data.store_dir,
+        image_size=(data.image_size, data.image_size),
+        resize=data.resize,
+        on_bad_picture=data.on_bad_picture,
+        embedding_weights=settings.networks.embedding_weights,
+        segmentation_weights=settings.networks.segmentation_weights,
+    )
+
+
+def export_and_measure(
+    trained: keras.Model, settings: RunSettings, validation: store.Store
+) -> dict[str, Any]:
+    """Exports the trained generator into the run's folder, measures the export, writes its card.
+
+    Returns:
+        The content of metrics.json.
+    """
+    workdir = settings.saving.workdir
+    exported = f"{workdir}/export"
+    generator = _build_for_export(settings)
+    for variable, value in zip(generator.variables, trained.variables, strict=True):
+        variable.assign(value)
+    export_generator(generator, settings, exported)
+    paths = saved_model.names([exported])
+    result = protocol.evaluate_models(
+        {name: saved_model.predictor(path) for name, path in paths.items()},
+        validation.pictures,
+        data=measuring.describe(validation.manifest, paths),
+        output_dir=workdir,
+    )
+    name = _run_name(workdir)
+    kept = run_folder.kept_values(settings)
+    model_card.write(exported, name, kept, result)
+    summaries.write_result(f"{workdir}/tensorboard", name, kept, result["rows"][1])
+    return result
+
+
+def export_run(workdir: str, output_dir: str, settings: ExportSettings | None = None) -> None:
+    """Exports the generator of a run's checkpoint, with the frozen networks that it was trained by.
+
+    Args:
+        workdir: the run's folder, as `koalagan.train` writes it.
+        output_dir: the folder to write.
+        settings: which checkpoint, and how to export it.
+
+    Raises:
+        UserError: the run has no such checkpoint, a frozen network's weights cannot be read or have
+            changed, the generator has no dropout to keep on, `output_dir` cannot be written, or the
+            format cannot hold this model.
+    """
+    settings = settings or ExportSettings()
+    savedmodel.check_format(settings)
+    trained = exported = run_folder.read_settings(workdir)
+    if settings.dropout_at_inference:
+        exported = options.replace(trained, dropout_at_inference=True)
+    best = settings.checkpoint == "best"
+    generator = _build_for_export(exported)
+    restore_generator(generator, workdir, best=best)
+    kept = run_folder.read_data(workdir)
+    for name, fingerprint in networks.frozen_fingerprints(exported.networks).items():
+        if kept is not None and kept.get(name) != fingerprint:
+            weights = options.values(exported)[name]
+            raise UserError(
+                f"the weights of --{name}={weights} are not those that {workdir} was trained with: "
+                "restore them."
+            )
+    output_dir = os.path.expanduser(output_dir)
+    export_generator(generator, exported, output_dir, settings)
+    # The run's evaluation is of its newest weights in float32, with the run's own settings.
+    is_measured = not (best or settings.dropout_at_inference) and settings.export_dtype == "float32"
+    model_card.write(
+        output_dir,
+        _run_name(workdir),
+        run_folder.kept_values(trained),
+        run_folder.read_metrics(workdir) if is_measured else None,
+    )
+
+
+def export_generator(
+    generator: keras.Model,
+    settings: RunSettings,
+    output_dir: str,
+    export_settings: ExportSettings | None = None,
+) -> None:
+    """Exports a generator with the frozen networks of its run.
+
+    Args:
+        generator: in float32, for any height and width.
+        settings: of its run, resolved.
+        output_dir: the folder to write.
+        export_settings: how.
+
+    Raises:
+        UserError: a frozen network's weights cannot be read, or the model cannot be written.
+    """
+    export_settings = export_settings or ExportSettings()
+    outside = export_settings.frozen_inputs
+    facts = options.values(settings)
+    savedmodel.export(
+        generator,
+        {} if outside else networks.load_frozen(settings.networks),
+        output_dir,
+        (settings.data.image_size, settings.data.image_size),
+        export_settings,
+        given=tuple(networks.frozen_weights(settings.networks)) if outside else (),
+        metadata={name: facts[name] for name in _DESCRIBED},
+    )
+
+
+def _build_for_export(settings: RunSettings) -> keras.Model:
+    """The run's generator, untrained, for any size."""
+    # In float32 whatever the run computed in: its weights are float32.
+    with precision.policy("float32"):
+        return networks.build_generator(settings.networks, (None, None))
+
+
+def _run_name(workdir: str) -> str:
+    return os.path.basename(os.path.abspath(workdir))
