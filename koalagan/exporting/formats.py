@@ -2,9 +2,9 @@
 """`predict_ab` for other runtimes: LiteRT (`model.tflite`) and ONNX (`model.onnx`).
 
 Both contain L float32 [1,h,w,1] -> ab float32 [1,h,w,2] at the model's size, with the frozen
-networks included or their outputs as inputs. Decoding and joining with the full-size lightness stay with the
-calling program: these runtimes have no operators for JPEG and PNG. LiteRT plans its memory for a
-fixed batch and size; ONNX takes any batch size.
+networks included or their outputs as inputs. Decoding and joining with the full-size lightness stay
+with the calling program: these runtimes have no operators for JPEG and PNG. LiteRT plans its memory
+for a fixed batch and size; ONNX takes any batch size.
 """
 
 import contextlib
