@@ -1,23 +1,24 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Trains several experiments alike and measures them side by side.
+"""Trains several experiments with the same settings and measures them side by side.
 
-    python experiments/ablation.py --experiments=paper,no_inception --workdir=runs/ablation \\
-        [--pretrain_epochs=9 --epochs=6] [any other flag of koalagan.train, for all of them]
+    python experiments/ablation/ablation.py --experiments=paper,no_inception \\
+        --workdir=runs/ablation [--pretrain_epochs=9 --epochs=6] [any other flag of koalagan.train]
 
-Each experiment is a flagfile in experiments/ and is trained by `koalagan.train` in
-WORKDIR/NAME; the same command continues what was interrupted and does not train again what is
-finished. Then all are measured on the same pictures by the protocol of `koalagan.evaluation.metrics`:
+Each experiment is a flagfile in experiments/ and is trained by `koalagan.train` in WORKDIR/NAME.
+The same command continues an interrupted experiment and skips finished ones. Then all models are
+measured on the same pictures by the protocol of `koalagan.evaluation.metrics`:
 
-    WORKDIR/ablation.md    our tables, and the papers' (experiments/published.json) beside them
+    WORKDIR/ablation.md    these tables, beside those of the papers (published.json)
     WORKDIR/metrics.json   the same numbers, with the data, flags and versions that made them
-    WORKDIR/grid.png       grey | each system | true
+    WORKDIR/grid.png       gray | each model | true
 
-A flag given here goes to every experiment and replaces its own, with two exceptions: a branch that
-an experiment leaves out stays out, and an experiment of one phase gives all passes,
---pretrain_epochs and --epochs together, to its own phase.
+Flags given here override those of every experiment, with two exceptions: a branch that an
+experiment leaves out stays out, and an experiment with a single phase trains for --pretrain_epochs
+plus --epochs in that phase.
 """
 
 import concurrent.futures
+import dataclasses
 import json
 import math
 import multiprocessing
@@ -29,78 +30,89 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablation_report import epoch_losses, format_report
 from absl import flags
 
-from koalagan import errors, evaluate, files, train
-from koalagan.data import flags as data_flags
-from koalagan.data import sources, store
+from koalagan import cli, options
 from koalagan.errors import UserError
-from koalagan.inference import saved_model
-from koalagan.training import run_flags, run_folder
+from koalagan.options import option
+from koalagan.training import settings as run_settings
+from koalagan.training.settings import RunSettings
 
-_FOLDER = "experiments"
+_FOLDER = Path("experiments")
 # What all experiments must share to be measured on the same pictures.
 _PICTURES = ("dataset", "eval_split", "image_size", "resize")
 
 
-def experiment_flags(name: str) -> flags.FlagValues:
-    """The flags of experiments/NAME.flags.
+@dataclasses.dataclass(frozen=True)
+class ExperimentSettings:
+    """Experiments."""
+
+    experiments: str = option(
+        None, "Names of flagfiles to train and compare, separated by commas.", required=True
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class AblationSettings:
+    """The flags of this command: the experiments, and what overrides their own flags."""
+
+    selection: ExperimentSettings = ExperimentSettings()
+    training: RunSettings = RunSettings()
+
+
+def experiment_settings(name: str) -> RunSettings:
+    """The settings of experiments/NAME.flags.
 
     Raises:
         UserError: there is no such experiment.
     """
-    path = Path(_FOLDER) / f"{name}.flags"
+    path = _FOLDER / f"{name}.flags"
     if not path.is_file():
-        known = ", ".join(sorted(path.stem for path in Path(_FOLDER).glob("*.flags")))
+        known = ", ".join(sorted(path.stem for path in _FOLDER.glob("*.flags")))
         raise UserError(
-            f"there is no {path}: name experiments among {known or 'none'}, and run this from the "
-            "repository's root."
+            f"there is no {path}: choose from {known or 'none'}, and run this command in the root "
+            "folder of the repository."
         )
-    return run_flags.parse([f"--flagfile={path}"])
+    return run_settings.parse([f"--flagfile={path}"])
 
 
-def arguments(name: str, given: Mapping[str, flags.Flag], folder: str) -> list[str]:
+def arguments(name: str, given: Mapping[str, Any], folder: str) -> list[str]:
     """The arguments of `koalagan.train` for one experiment.
 
     Args:
         name: of the experiment.
-        given: the flags that go to all experiments.
-        folder: the ablation's; the run gets a folder of its own in it.
+        given: values of the flags that go to all experiments, by name.
+        folder: the ablation's folder; the run gets a subfolder.
 
     Raises:
-        UserError: there is no such experiment, or its number of passes is not said.
+        UserError: there is no such experiment, or only one of the two numbers of epochs is given.
     """
-    own = experiment_flags(name)
-    own.workdir = f"{folder}/{name}"
-    run_flags.resolve(own)
-    passes = {
-        phase: given[phase].value for phase in ("pretrain_epochs", "epochs") if phase in given
+    own = options.replace(experiment_settings(name), workdir=f"{folder}/{name}")
+    own = run_settings.resolve(own)
+    known = options.values(own)
+    epochs = {phase: given[phase] for phase in ("pretrain_epochs", "epochs") if phase in given}
+    if len(epochs) == 1:
+        raise UserError("--pretrain_epochs and --epochs must be given together.")
+    overrides = {
+        flag: value
+        for flag, value in given.items()
+        if not (flag.endswith("_weights") and known[flag] == "none")
     }
-    if len(passes) == 1:
-        raise UserError(
-            "--pretrain_epochs and --epochs shorten all alike only when both are given."
-        )
-    overrides = []
-    for flag in given.values():
-        if flag.name in passes or (
-            flag.name.endswith("_weights") and own[flag.name].value == "none"
-        ):
-            continue
-        overrides.append(flag.serialize())
-    if passes:
-        alone = own.pretrain_epochs == 0 or own.epochs == 0
-        for phase, count in passes.items():
-            if alone:
-                count = sum(passes.values()) if own[phase].value else 0
-            overrides.append(f"--{phase}={count}")
-    return [f"--flagfile={_FOLDER}/{name}.flags", *overrides, f"--workdir={own.workdir}"]
+    if epochs and (known["pretrain_epochs"] == 0 or known["epochs"] == 0):
+        total = sum(epochs.values())
+        overrides |= {phase: total if known[phase] else 0 for phase in epochs}
+    overrides["workdir"] = known["workdir"]
+    return [f"--flagfile={_FOLDER}/{name}.flags", *_as_flags(overrides)]
+
+
+def _as_flags(values: Mapping[str, Any]) -> list[str]:
+    return [f"--{name}={value}" for name, value in values.items()]
 
 
 def train_in_process(command: Sequence[str]) -> int:
     """Runs `koalagan.train` in a process of its own; returns its exit status.
 
-    What asks this process to stop is passed on: the run saves, and both end.
+    Signals that ask this process to stop are passed on: the run saves, and both end.
     """
     process, early = None, []
 
@@ -114,10 +126,10 @@ def train_in_process(command: Sequence[str]) -> int:
     former = {
         number: signal.signal(number, pass_on)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) != signal.SIG_IGN  # nohup has SIGHUP ignored
+        if signal.getsignal(number) != signal.SIG_IGN  # nohup ignores SIGHUP
     }
     try:
-        # In a session of its own, so that a Ctrl-C reaches it once, from here, and not twice.
+        # In its own session, so that it receives Ctrl-C once, from here, and not twice.
         process = subprocess.Popen(
             [sys.executable, "-m", "koalagan.train", *command], start_new_session=True
         )
@@ -131,138 +143,185 @@ def train_in_process(command: Sequence[str]) -> int:
 
 
 def check(commands: Mapping[str, Sequence[str]]) -> None:
-    """Finds what would stop one of the runs after the first hours of the others.
+    """Finds problems that would stop a run only after hours of training the others.
 
     Args:
-        commands: their arguments by name, as `arguments` gives them.
+        commands: the arguments of each experiment by name, from `arguments`.
 
     Raises:
-        UserError: one of them cannot be trained (see `train.open_run`), weights cannot be had, or
-            they are not to be validated on the same pictures.
+        UserError: an experiment cannot be trained (see `koalagan.run.open_run`), its weights are
+            not available, or the experiments are not validated on the same pictures.
     """
-    runs = {name: run_flags.parse(command) for name, command in commands.items()}
-    for run in runs.values():
-        run_flags.resolve(run)
-    first, *_ = runs.values()
+    import koalagan.run
+    from koalagan import precision
+    from koalagan.training import networks
+
+    runs = {
+        name: run_settings.resolve(run_settings.parse(command), _given_flags(command))
+        for name, command in commands.items()
+    }
+    first_name, first = next((name, options.values(run)) for name, run in runs.items())
     for name, run in runs.items():
         for flag in _PICTURES:
-            if run[flag].value != first[flag].value:
+            value = options.values(run)[flag]
+            if value != first[flag]:
                 raise UserError(
-                    f"{name} is validated on other pictures than {next(iter(runs))} (--{flag}="
-                    f"{run[flag].value}, not {first[flag].value}): give --{flag} for all."
+                    f"{name} and {first_name} are validated on different pictures (--{flag}="
+                    f"{value} and {first[flag]}): give --{flag} for all."
                 )
     for run in runs.values():
-        run_flags.fetch_weights(run)
-        run_flags.frozen_fingerprints(run)  # reads weights that are files
-        train.open_run(run)
+        networks.fetch_weights(run.networks)
+        networks.frozen_fingerprints(run.networks)  # reads weights that are files
+        dtype = precision.resolve(run.optimization.mixed_precision)
+        koalagan.run.open_run(options.replace(run, mixed_precision=dtype))
 
 
-def measure(names: Sequence[str], given: flags.FlagValues) -> dict[str, Any]:
-    """Measures the exports of finished runs on one set of pictures; writes metrics.json, grid.png.
+def _given_flags(command: Sequence[str]) -> list[str]:
+    """The names of the flags in arguments of `koalagan.train`, flagfiles included."""
+    values = flags.FlagValues()
+    options.define_flags(RunSettings, values)
+    values(["koalagan", *command])
+    return [name for name in values if values[name].present]
+
+
+def measure(names: Sequence[str], settings: RunSettings) -> dict[str, Any]:
+    """Measures the exports of finished runs on the same pictures; writes metrics.json, grid.png.
+
+    Args:
+        names: of the experiments.
+        settings: the workdir that holds their runs, and where pictures and their store are.
 
     Returns:
-        What `evaluate.evaluate_models` returns, and under "experiments", by name, each run's flags,
+        What `protocol.evaluate_models` returns, and under "experiments", by name, each run's flags,
         trainable parameters and losses of its first and last adversarial epoch.
 
     Raises:
-        UserError: the runs were not validated on the same pictures, or they are gone.
+        UserError: the runs were not validated on the same pictures, or the pictures are gone.
     """
-    runs = {name: run_folder.read_flags(f"{given.workdir}/{name}") for name in names}
-    first, *_ = runs.values()
-    pictures = {
-        (run_folder.read_data(run.workdir) or {}).get("eval_split") for run in runs.values()
+    from koalagan.data import sources, store
+    from koalagan.evaluation import protocol
+    from koalagan.inference import measuring, saved_model
+    from koalagan.training import run_folder
+
+    workdir = settings.saving.workdir
+    runs = {name: run_folder.read_settings(f"{workdir}/{name}") for name in names}
+    validated_on = {
+        (run_folder.read_data(run.saving.workdir) or {}).get("eval_split") for run in runs.values()
     }
-    if len(pictures) > 1:
+    if len(validated_on) > 1:
         raise UserError(
-            f"the runs in {given.workdir} were not all validated on the same pictures: train those "
-            "of one dataset in a workdir of their own."
+            f"the runs in {workdir} were not all validated on the same pictures: use one workdir "
+            "for each dataset."
         )
-    source = sources.open_source(
-        first.dataset, first.eval_split, data_dir=given.data_dir or first.data_dir
-    )
+    data = runs[names[0]].data
     prepared = store.prepare(
-        source,
-        store_dir=given.store_dir,
-        image_size=(first.image_size, first.image_size),
-        resize=first.resize,
-        on_bad_picture=first.on_bad_picture,
+        sources.open_source(
+            data.dataset, data.eval_split, data_dir=settings.data.data_dir or data.data_dir
+        ),
+        store_dir=settings.data.store_dir,
+        image_size=(data.image_size, data.image_size),
+        resize=data.resize,
+        on_bad_picture=data.on_bad_picture,
     )
-    paths = evaluate.names([f"{given.workdir}/{name}/export" for name in names])
-    result = evaluate.evaluate_models(
+    paths = saved_model.names([f"{workdir}/{name}/export" for name in names])
+    result = protocol.evaluate_models(
         {shown: saved_model.predictor(path) for shown, path in paths.items()},
         prepared.pictures,
-        data=evaluate.describe(prepared.manifest, paths),
-        output_dir=given.workdir,
+        data=measuring.describe(prepared.manifest, paths),
+        output_dir=workdir,
     )
     result["experiments"] = {name: _facts(run) for name, run in runs.items()}
     return result
 
 
-def _facts(run: flags.FlagValues) -> dict[str, Any]:
-    adversarial = [losses for losses in epoch_losses(run.workdir) if "loss_D" in losses]
-    generator = run_flags.build_generator(run, (None, None))
+def _facts(run: RunSettings) -> dict[str, Any]:
+    """What the report says of a run: its flags, size and losses."""
+    import report
+
+    from koalagan.training import networks, run_folder
+
+    epochs = report.epoch_losses(run.saving.workdir)
+    adversarial = [losses for losses in epochs if "loss_D" in losses]
+    generator = networks.build_generator(run.networks, (None, None))
     return {
-        "flags": {name: run[name].value for name in run_folder.kept_names()},
+        "flags": run_folder.kept_values(run),
         "parameters": sum(math.prod(weight.shape) for weight in generator.trainable_weights),
         "losses": {"first": adversarial[0], "last": adversarial[-1]} if adversarial else None,
     }
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the command line; returns the exit status."""
-    settings = flags.FLAGS
-    if len(argv) > 1:
-        raise UserError(f"ablation takes only flags, and {argv[1]!r} is none: see --help.")
-    if not settings.workdir:
-        raise UserError("--workdir is missing: name the folder that all runs are kept in.")
-    settings.workdir = os.path.expanduser(settings.workdir)
-    names = list(dict.fromkeys(settings.experiments))
-    if not names:
-        raise UserError("--experiments names none: give some of experiments/*.flags.")
-    given = {
-        name: settings[name]
-        for name in run_flags.parse([])
-        if settings[name].present and name not in ("workdir", "flagfile")
-    }
-    commands = {name: arguments(name, given, settings.workdir) for name in names}
+def ablate(names: Sequence[str], given: Mapping[str, Any], settings: RunSettings) -> int:
+    """Trains and measures the experiments; returns the exit status.
+
+    Args:
+        names: of the experiments.
+        given: values of the flags that override those of all experiments, by name.
+        settings: the workdir that holds the runs, and where pictures and their store are.
+
+    Raises:
+        UserError: an experiment cannot be trained or measured.
+    """
+    workdir = settings.saving.workdir
+    commands = {name: arguments(name, given, workdir) for name in names}
     # In a process of its own: this one would keep the memory of all networks while they train.
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
         pool.submit(check, commands).result()
     for number, (name, command) in enumerate(commands.items(), 1):
         print(f"[{number}/{len(names)}] {name}: python -m koalagan.train {' '.join(command)}")
-        if os.path.exists(f"{settings.workdir}/{name}/metrics.json"):
+        if os.path.exists(f"{workdir}/{name}/metrics.json"):
             print(f"{name} is finished")
             continue
         sys.stdout.flush()
-        status = train_in_process(command)
-        if status:
-            print(f"{name} ended with status {status}: the same command goes on from there.")
+        if status := train_in_process(command):
+            print(f"{name} ended with status {status}: the same command continues it.")
             return status
     result = measure(names, settings)
-    published = json.loads((Path(_FOLDER) / "published.json").read_text("utf-8"))
-    command = " ".join(
-        ["python experiments/ablation.py", f"--experiments={','.join(names)}", "--workdir=DIR"]
-        + [
-            flag.serialize()
-            for name, flag in given.items()
-            if name not in ("data_dir", "store_dir")
-        ]
-    )
-    report = format_report(result, published, command)
-    folder = Path(settings.workdir)
-    text = json.dumps(result, indent=1)
-    files.publish(folder / "metrics.json", lambda path: path.write_text(text + "\n"))
-    files.publish(folder / "ablation.md", lambda path: path.write_text(report, "utf-8"))
-    print(evaluate.format_table(result))
-    for name in ("ablation.md", "metrics.json", "grid.png"):
-        print(folder / name)
+    _write_report(result, names, given, Path(workdir))
     return 0
 
 
+def _write_report(
+    result: Mapping[str, Any], names: Sequence[str], given: Mapping[str, Any], folder: Path
+) -> None:
+    import report
+
+    from koalagan import files
+    from koalagan.evaluation import tables
+
+    published = json.loads(Path(__file__).with_name("published.json").read_text("utf-8"))
+    shown = {name: value for name, value in given.items() if name not in ("data_dir", "store_dir")}
+    command = " ".join(
+        [
+            "python experiments/ablation/ablation.py",
+            f"--experiments={','.join(names)}",
+            "--workdir=DIR",
+            *_as_flags(shown),
+        ]
+    )
+    files.publish_text(folder / "metrics.json", json.dumps(result, indent=1) + "\n")
+    files.publish_text(folder / "ablation.md", report.format_report(result, published, command))
+    print(tables.format_table(result))
+    for name in ("ablation.md", "metrics.json", "grid.png"):
+        print(folder / name)
+
+
+def main(settings: AblationSettings, _: list[str]) -> int:
+    """Runs the command; returns the exit status."""
+    training = settings.training
+    if not training.saving.workdir:
+        raise UserError("--workdir is missing: name the folder for all runs.")
+    training = options.replace(training, workdir=os.path.expanduser(training.saving.workdir))
+    names = list(dict.fromkeys(filter(None, settings.selection.experiments.split(","))))
+    given = {
+        name: value
+        for name, value in options.values(settings.training).items()
+        if flags.FLAGS[name].present and name != "workdir"
+    }
+    return ablate(names, given, training)
+
+
+COMMAND = cli.Command(__doc__, AblationSettings, main)
+
 if __name__ == "__main__":
-    flags.DEFINE_list("experiments", None, "Flagfiles to train and compare.", required=True)
-    run_flags.define_run_flags()
-    flags.adopt_module_key_flags(run_flags)
-    flags.adopt_module_key_flags(data_flags)
-    errors.run(main)
+    cli.run(COMMAND)

@@ -1,22 +1,27 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""The tables of `ablation.py`: ours, and the papers' beside them, as Markdown."""
+"""The report of `ablation.py`, as Markdown: measured tables, then the published ones."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from koalagan import evaluate
+from koalagan.evaluation import tables
 from koalagan.training.gan import LOSSES
 
-# What tells one experiment from another, for the table of what was trained.
+# The flags in the table of training settings.
 _SHOWN = ("generator", "pretrain_epochs", "epochs", "batch_size", "discriminator_every")
 
 
 def epoch_losses(run: str) -> list[dict[str, float]]:
-    """The training losses of each epoch by the papers' names, from a run's TensorBoard files.
+    """Reads the training losses of each epoch, by the papers' names, from TensorBoard files.
 
-    An epoch's loss is the mean of its points, each weighted by the steps that it stands for.
+    The loss of an epoch is the mean of its points, each weighted by the steps that it averages.
+
+    Args:
+        run: the run's folder.
     """
     points = _scalars(f"{run}/tensorboard/train")
     ends = sorted(_scalars(f"{run}/tensorboard/validation").get("psnr", {}))
@@ -34,9 +39,6 @@ def epoch_losses(run: str) -> list[dict[str, float]]:
 
 
 def _scalars(folder: str) -> dict[str, dict[int, float]]:
-    import tensorflow as tf
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     events = EventAccumulator(folder, size_guidance={"tensors": 0, "images": 1})
     events.Reload()
     return {
@@ -49,26 +51,32 @@ def _scalars(folder: str) -> dict[str, dict[int, float]]:
 
 
 def format_report(result: Mapping[str, Any], published: Sequence[Mapping], command: str) -> str:
-    """All tables as Markdown."""
+    """Formats all tables as Markdown.
+
+    Args:
+        result: from `ablation.measure`.
+        published: the content of published.json.
+        command: the command that wrote the report.
+    """
     rows = {row["model"].split(" (random")[0]: row for row in result["rows"]}
     parts = [
-        "# Every system side by side",
-        f"Written by `{command}`. Flags given there go to all experiments and replace those of "
-        "their own files.",
-        "## Measured here",
-        evaluate.format_table(result),
-        "*random* names the networks that start from untrained weights; frozen ones keep them.",
-        "## What was trained",
+        "# All systems side by side",
+        f"Written by `{command}`. These flags apply to all experiments and override those of their "
+        "flagfiles.",
+        "## Measured results",
+        tables.format_table(result),
+        "*random* names the networks that start from untrained weights; frozen networks keep them.",
+        "## Training settings",
         _systems_table(result["experiments"]),
         "## Training losses of the adversarial phase, by epoch",
         _losses_table(result["experiments"]),
-        "## Published",
-        "In brackets, where there is one: the same figure of the same experiment here.",
+        "## Published results",
+        "Numbers in parentheses are the same measurements of the same experiments above.",
     ]
     for table in published:
         parts += [f"### {table['title']}", f"Source: {table['source']}. {table['differs']}"]
         if table["rows"]:
-            parts.append(_published_table(table, rows, result["experiments"]))
+            parts.append(published_table(table, rows, result["experiments"]))
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -105,8 +113,14 @@ def _losses_table(experiments: Mapping[str, Mapping]) -> str:
     return _markdown(["experiment", "epoch", *LOSSES], rows)
 
 
-def _published_table(table: Mapping, measured: Mapping, experiments: Mapping) -> str:
-    """A paper's table; beside each of its numbers, in brackets, ours for the same experiment."""
+def published_table(table: Mapping, measured: Mapping, experiments: Mapping) -> str:
+    """Formats a published table; our number for the same experiment follows in parentheses.
+
+    Args:
+        table: an entry of published.json.
+        measured: rows of metrics.json by experiment.
+        experiments: the "experiments" of `ablation.measure`.
+    """
     rows = []
     for row in table["rows"]:
         name = row.get("experiment")
