@@ -16,6 +16,7 @@ from koalagan.data import decoding
 from koalagan.data.decoding import BadPicture
 from koalagan.inference.colorizer import Colorizer
 from koalagan.photos import memory, metadata, writing
+from koalagan.photos.metadata import Metadata
 from koalagan.photos.planning import Job
 from koalagan.photos.settings import Rendering, ResultSettings
 
@@ -39,7 +40,7 @@ class Photograph:
     job: Job
     error: BadPicture | None = None
     rgb: np.ndarray | None = None
-    metadata: metadata.Metadata | None = None
+    metadata: Metadata | None = None
     keeps_color: bool = False
     results: list[np.ndarray] = dataclasses.field(default_factory=list)
 

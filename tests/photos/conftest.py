@@ -1,0 +1,27 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""One model for all tests of colorizing files."""
+
+import functools
+
+import pytest
+from helpers import photos
+
+from koalagan.inference import colorizer
+
+# a and b of all that the model paints, normalized.
+RED = 0.15
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """A SavedModel that paints every picture in one color, red: a* = b* = 16.5."""
+    return photos.export_painter(tmp_path_factory.mktemp("model") / "export", 8, offset=(RED, RED))
+
+
+@pytest.fixture(autouse=True)
+def loads_each_model_once(monkeypatch):
+    """Loading takes most of the time of a test that colors a small photograph."""
+    monkeypatch.setattr(colorizer, "load", _load)
+
+
+_load = functools.cache(colorizer.load)
