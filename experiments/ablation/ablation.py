@@ -313,6 +313,8 @@ def main(settings: AblationSettings, _: list[str]) -> int:
         raise UserError("--workdir is missing: name the folder for all runs.")
     training = options.replace(training, workdir=os.path.expanduser(training.saving.workdir))
     names = list(dict.fromkeys(filter(None, settings.selection.experiments.split(","))))
+    if not names:
+        raise UserError("--experiments is empty: choose some of experiments/*.flags.")
     given = {
         name: value
         for name, value in options.values(settings.training).items()

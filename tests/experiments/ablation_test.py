@@ -1,22 +1,26 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""The ablation runner: what goes to each experiment, and two of them end to end."""
+"""The ablation runner: the flags of each experiment, and two experiments from flags to report."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import ablation
-import ablation_report
 import pytest
+import report
 import skimage.data
 import tensorflow as tf
+from helpers.photos import export_painter
 from PIL import Image
 
+from koalagan import options
 from koalagan.errors import UserError
-from koalagan.training import gan, run_flags
+from koalagan.training import gan, run_folder
+from koalagan.training import settings as run_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,37 +30,27 @@ def at_the_root(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-@pytest.fixture
-def arguments():
-    """The resolved flags of one experiment under flags given to all."""
-
-    def resolved(name, *given):
-        common = run_flags.parse(given)
-        named = {flag: common[flag] for flag in common if common[flag].present}
-        run = run_flags.parse(ablation.arguments(name, named, "somewhere"))
-        run_flags.resolve(run)
-        return run
-
-    return resolved
+def resolved(name, **given):
+    """The settings of an experiment with these flags given to all."""
+    run = run_settings.parse(ablation.arguments(name, given, "somewhere"))
+    return options.values(run_settings.resolve(run))
 
 
-def test_flags_go_to_every_experiment(arguments):
+def test_flags_go_to_every_experiment():
     for name in ("paper", "koalarization", "pix2pix", "resnet18_unet"):
-        run = arguments(name, "--batch_size=7", "--seed=3", "--train_split=train")
-        assert (run.batch_size, run.seed, run.train_split) == (7, 3, "train")
-        assert run.workdir == f"somewhere/{name}"
-    assert arguments("koalarization").pixel_loss == "l2"
+        run = resolved(name, batch_size=7, seed=3, train_split="train", deterministic=True)
+        assert (run["batch_size"], run["seed"], run["train_split"]) == (7, 3, "train")
+        assert run["deterministic"] is True
+        assert run["workdir"] == f"somewhere/{name}"
+    assert resolved("koalarization")["pixel_loss"] == "l2"
 
 
-def test_a_branch_that_an_experiment_leaves_out_stays_out(arguments):
-    random = [f"--{part}_weights=random" for part in ("embedding", "segmentation", "backbone")]
-    weights = {
-        name: [
-            arguments(name, *random)[f"{part}_weights"].value
-            for part in ("embedding", "segmentation", "backbone")
-        ]
-        for name in ("paper", "no_inception", "no_segmentation", "pix2pix", "resnet18_unet_l1")
-    }
+def test_a_branch_that_an_experiment_leaves_out_stays_out():
+    parts = ("embedding_weights", "segmentation_weights", "backbone_weights")
+    weights = {}
+    for name in ("paper", "no_inception", "no_segmentation", "pix2pix", "resnet18_unet_l1"):
+        run = resolved(name, **dict.fromkeys(parts, "random"))
+        weights[name] = [run[part] for part in parts]
     assert weights == {
         "paper": ["random", "random", "none"],
         "no_inception": ["none", "random", "none"],
@@ -67,64 +61,69 @@ def test_a_branch_that_an_experiment_leaves_out_stays_out(arguments):
 
 
 @pytest.mark.parametrize(
-    "name, passes",
+    "name, epochs",
     [("paper", (3, 2)), ("no_pretrain", (0, 5)), ("koalarization", (5, 0)), ("pix2pix", (0, 5))],
 )
-def test_all_get_the_same_number_of_passes(arguments, name, passes):
-    run = arguments(name, "--pretrain_epochs=3", "--epochs=2")
-    assert (run.pretrain_epochs, run.epochs) == passes
+def test_all_experiments_train_for_the_same_number_of_epochs(name, epochs):
+    run = resolved(name, pretrain_epochs=3, epochs=2)
+    assert (run["pretrain_epochs"], run["epochs"]) == epochs
 
 
 def test_experiments_on_different_pictures_are_refused():
     commands = {name: ablation.arguments(name, {}, "x") for name in ("no_inception", "quickstart")}
-    with pytest.raises(UserError, match="quickstart is validated on other pictures than no_inc"):
+    with pytest.raises(UserError, match="quickstart and no_inception are validated on different"):
         ablation.check(commands)
 
 
 @pytest.mark.parametrize(
-    "name, flag, pattern",
+    "name, given, pattern",
     [
-        ("pix2pix", "--image_size=96", "divides by 256"),
-        ("resnet18_unet", "--backbone_weights=/no/such.weights.h5", "/no/such"),
-        ("pix2pix", "--data_dir=/no/such/folder", "/no/such/folder"),
-        ("no_inception", "--segmentation_weights=/no/such.weights.h5", "/no/such"),
+        ("pix2pix", {"image_size": 96}, "256"),
+        ("resnet18_unet", {"backbone_weights": "/no/such.weights.h5"}, "/no/such"),
+        ("koalarization", {"data_dir": "/no/such/folder"}, "/no/such/folder"),
+        ("no_inception", {"segmentation_weights": "/no/such.weights.h5"}, "/no/such"),
+        ("paper", {"generator": "unet"}, "--generator=unet has no branch that --embedding_weights"),
     ],
 )
-def test_a_later_experiment_that_cannot_be_trained_is_named_before_the_first(name, flag, pattern):
-    given = run_flags.parse([flag, "--dataset=folder", "--train_split=train"])
-    given = {name: given[name] for name in given if given[name].present}
+def test_an_experiment_that_cannot_be_trained_is_found_before_training(name, given, pattern):
+    given = {"dataset": "folder", "train_split": "train", **given}
     with pytest.raises(UserError, match=pattern):
         ablation.check({name: ablation.arguments(name, given, "somewhere")})
 
 
-def test_what_cannot_be_run_is_said(arguments):
-    with pytest.raises(UserError, match="there is no experiments/papre.flags: .*no_inception"):
-        arguments("papre")
-    with pytest.raises(UserError, match="only when both are given"):
-        arguments("paper", "--epochs=2")
+def test_impossible_arguments_are_refused():
+    with pytest.raises(UserError, match=r"there is no experiments/papre.flags: .*no_inception"):
+        resolved("papre")
+    with pytest.raises(UserError, match="must be given together"):
+        resolved("paper", epochs=2)
 
 
-def test_an_epochs_loss_weighs_its_points_by_their_steps(tmp_path):
-    train = tf.summary.create_file_writer(str(tmp_path / "tensorboard" / "train"))
-    with train.as_default():
-        # 12 steps an epoch, a point every 10 and at the end.
-        for step, value in ((10, 1.0), (12, 7.0), (20, 3.0), (24, 5.0)):
-            tf.summary.scalar("loss_G", value, step)
-        tf.summary.scalar("loss_D", 0.5, 20)
-    validation = tf.summary.create_file_writer(str(tmp_path / "tensorboard" / "validation"))
-    with validation.as_default():
-        for step in (12, 24):
-            tf.summary.scalar("psnr", 20.0, step)
-            tf.summary.image("grid", tf.zeros([1, 2, 2, 3]), step)
-    train.close()
-    validation.close()
-    first, second = ablation_report.epoch_losses(str(tmp_path))
+def test_an_epochs_loss_is_weighted_by_steps(tmp_path):
+    write_curves(
+        tmp_path,
+        # 12 steps per epoch, a point every 10 steps and at the end.
+        {"loss_G": {10: 1.0, 12: 7.0, 20: 3.0, 24: 5.0}, "loss_D": {20: 0.5}},
+        epochs=(12, 24),
+    )
+    first, second = report.epoch_losses(str(tmp_path))
     assert first == {"loss_G": pytest.approx((10 * 1 + 2 * 7) / 12)}
     assert second == {"loss_G": pytest.approx((8 * 3 + 4 * 5) / 12), "loss_D": pytest.approx(0.5)}
 
 
-def test_published_numbers_stand_beside_ours():
-    published = json.loads((ROOT / "experiments" / "published.json").read_text())
+def write_curves(run, losses, epochs):
+    """Writes TensorBoard files: points of losses by step, and a validation after each epoch."""
+    with tf.summary.create_file_writer(str(run / "tensorboard" / "train")).as_default():
+        for name, points in losses.items():
+            for step, value in points.items():
+                tf.summary.scalar(name, value, step)
+    with tf.summary.create_file_writer(str(run / "tensorboard" / "validation")).as_default():
+        for step in epochs:
+            tf.summary.scalar("psnr", 20.0, step)
+            tf.summary.image("grid", tf.zeros([1, 2, 2, 3]), step)
+
+
+def test_published_numbers_are_followed_by_measured_ones():
+    published = json.loads((ROOT / "experiments" / "ablation" / "published.json").read_text())
     for table in published:
         assert table["source"] and table["differs"]
         for row in table["rows"]:
@@ -136,36 +135,109 @@ def test_published_numbers_stand_beside_ours():
         {"system": "theirs", "psnr": 21.5, "loss_D": 0.25, "experiment": "a", "epoch": "last"},
         {"system": "untried", "psnr": 20.0, "experiment": "b"},
     ]
-    text = ablation_report._published_table(
+    text = report.published_table(
         table, {"a": {"psnr": 19.25}}, {"a": {"losses": {"last": {"loss_D": 0.5}}}}
     )
     assert "| theirs | 21.5 (19.25) | 0.25 (0.5) |" in text
     assert "| untried | 20 | - |" in text
 
 
-@pytest.mark.slow
-def test_two_experiments_from_flags_to_report(tmp_path):
-    photographs = tmp_path / "photographs"
-    photographs.mkdir()
+@pytest.fixture
+def photographs(tmp_path):
+    """The settings that go to all experiments, for a folder of small photographs."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
     for number in range(6):
         window = skimage.data.astronaut()[number * 20 :][:96, number * 20 :][:, :96]
-        Image.fromarray(window).save(photographs / f"{number}.png")
+        Image.fromarray(window).save(folder / f"{number}.png")
+    return {
+        "dataset": "folder",
+        "data_dir": str(folder),
+        "train_split": "train[:4]",
+        "eval_split": "train[4:]",
+        "image_size": 32,
+        "embedding_weights": "none",
+        "segmentation_weights": "none",
+        "batch_size": 2,
+        "pretrain_epochs": 1,
+        "epochs": 1,
+    }
+
+
+NAMES = ("no_inception", "koalarization")
+
+
+def check_report(folder):
+    """What the report of two experiments has to contain."""
+    result = json.loads((folder / "metrics.json").read_text())
+    assert [row["model"] for row in result["rows"]] == ["gray", *NAMES]
+    experiments = result["experiments"]
+    assert experiments["koalarization"]["losses"] is None
+    assert set(experiments["no_inception"]["losses"]["last"]) == set(gan.LOSSES)
+    assert experiments["no_inception"]["flags"]["batch_size"] == 2
+    text = (folder / "ablation.md").read_text()
+    for part in ("| gray ", "| koalarization | koalarization | 6,317,794 | 2 | 0 |", "21.47"):
+        assert part in text
+    with Image.open(folder / "grid.png") as grid:
+        assert grid.width > 4 * 32
+
+
+def test_finished_runs_are_measured_and_not_trained_again(
+    tmp_path, photographs, monkeypatch, capsys
+):
+    statuses, trained = [0, 143, 0], []
+    painter = export_painter(tmp_path / "painter", 32, offset=(0.1, 0.1))
+
+    def train(command):
+        """Leaves what a run leaves, without training."""
+        settings = run_settings.resolve(run_settings.parse(command))
+        run = Path(settings.saving.workdir)
+        trained.append(run.name)
+        if status := statuses.pop(0):
+            return status
+        shutil.copytree(painter, run / "export")
+        run_folder.write_settings(settings)
+        names = gan.LOSSES if settings.optimization.epochs else gan.PRETRAINING_LOSSES
+        write_curves(run, {name: {2: 1.0} for name in names}, epochs=(2,))
+        (run / "metrics.json").write_text("{}")
+        return 0
+
+    monkeypatch.setattr(ablation, "train_in_process", train)
+    monkeypatch.setattr(ablation, "check", lambda commands: None)
+    monkeypatch.setattr(ablation.concurrent.futures, "ProcessPoolExecutor", lambda *_, **__: Here())
+    folder = tmp_path / "runs"
+    settings = options.replace(
+        run_settings.RunSettings(), workdir=str(folder), store_dir=str(tmp_path / "store")
+    )
+    assert ablation.ablate(NAMES, photographs, settings) == 143
+    said = capsys.readouterr().out
+    assert "koalarization ended with status 143: the same command continues it." in said
+    assert ablation.ablate(NAMES, photographs, settings) == 0
+    assert "no_inception is finished" in capsys.readouterr().out
+    assert trained == ["no_inception", "koalarization", "koalarization"]
+    check_report(folder)
+    text = (folder / "ablation.md").read_text()
+    assert "--image_size=32" in text and "--data_dir" not in text
+
+
+class Here(ablation.concurrent.futures.Executor):
+    """Runs what it is given in this process."""
+
+    def submit(self, work, *arguments):
+        future = ablation.concurrent.futures.Future()
+        future.set_result(work(*arguments))
+        return future
+
+
+@pytest.mark.nightly
+def test_two_experiments_from_flags_to_report(tmp_path, photographs):
     command = [
         sys.executable,
-        "experiments/ablation.py",
-        "--experiments=no_inception,koalarization",
+        "experiments/ablation/ablation.py",
+        f"--experiments={','.join(NAMES)}",
         f"--workdir={tmp_path}/runs",
         f"--store_dir={tmp_path}/store",
-        "--dataset=folder",
-        f"--data_dir={photographs}",
-        "--train_split=train[:4]",
-        "--eval_split=train[4:]",
-        "--image_size=32",
-        "--embedding_weights=none",
-        "--segmentation_weights=none",
-        "--batch_size=2",
-        "--pretrain_epochs=1",
-        "--epochs=1",
+        *(f"--{name}={value}" for name, value in photographs.items()),
     ]
 
     def run():
@@ -174,36 +246,27 @@ def test_two_experiments_from_flags_to_report(tmp_path):
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as first:
-        told, stopped = "", False
+        said, stopped = "", False
         for line in first.stdout:
-            told += line
+            said += line
             if line.startswith("epoch 1/2") and not stopped:
-                # Not SIGINT, which shells have processes in the background ignore.
+                # Not SIGINT, which shells make background processes ignore.
                 first.send_signal(signal.SIGTERM)
                 stopped = True
-    assert first.returncode == 128 + signal.SIGTERM, told
-    assert "no_inception ended with status 143: the same command goes on from there." in told
+    assert first.returncode == 128 + signal.SIGTERM, said
+    assert "no_inception ended with status 143: the same command continues it." in said
     done = run()
     assert done.returncode == 0, done.stderr
     assert f"continuing {tmp_path}/runs/no_inception at step" in done.stdout
     folder = tmp_path / "runs"
-    result = json.loads((folder / "metrics.json").read_text())
-    assert [row["model"] for row in result["rows"]] == ["grey", "no_inception", "koalarization"]
-    experiments = result["experiments"]
-    assert experiments["koalarization"]["losses"] is None
-    assert set(experiments["no_inception"]["losses"]["last"]) == set(gan.LOSSES)
-    assert experiments["no_inception"]["flags"]["batch_size"] == 2
-    report = (folder / "ablation.md").read_text()
-    for part in ("| grey ", "| koalarization | koalarization | 6,317,794 | 2 | 0 |", "21.47"):
-        assert part in report
-    with Image.open(folder / "grid.png") as grid:
-        assert grid.width > 4 * 32
+    check_report(folder)
 
+    text = (folder / "ablation.md").read_text()
     before = os.stat(folder / "no_inception" / "metrics.json").st_mtime_ns
     again = run()
     assert again.returncode == 0 and "koalarization is finished" in again.stdout
     assert os.stat(folder / "no_inception" / "metrics.json").st_mtime_ns == before
-    assert (folder / "ablation.md").read_text() == report
+    assert (folder / "ablation.md").read_text() == text
     command.append("--seed=1")
     other = run()
     assert other.returncode == 1 and "--seed=0 (now 1)" in other.stderr
