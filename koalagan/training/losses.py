@@ -1,7 +1,7 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """The papers' losses: pure functions on tensors that return float32 scalars.
 
-Logits are the discriminator's, before any sigmoid; colours are normalised ab in [-1,1]. Weights are
+Logits are the discriminator's, before any sigmoid; colors are normalized ab in [-1,1]. Weights are
 applied in the training step, not here.
 """
 
@@ -30,7 +30,7 @@ def gan_loss(logits: tf.Tensor, real: bool, kind: str = "vanilla") -> tf.Tensor:
 
 
 def pixel_loss(predicted_ab: tf.Tensor, true_ab: tf.Tensor, kind: str = "l1") -> tf.Tensor:
-    """Mean distance of colours [B,H,W,2]: "l1", as in pix2pix, or "l2", as in Deep Koalarization.
+    """Mean distance of colors [B,H,W,2]: "l1", as in pix2pix, or "l2", as in Deep Koalarization.
 
     Raises:
         ValueError: another kind.

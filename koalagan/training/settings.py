@@ -21,12 +21,11 @@ from koalagan.errors import UserError, one_line
 from koalagan.models.frozen import CLASSES
 from koalagan.models.generators import GENERATORS
 from koalagan.options import option
+from koalagan.training.state import MORE_IS_BETTER
 
 # Weights that are never paths, even where a folder of that name exists.
 _NAMED_WEIGHTS = ("imagenet", "pascalvoc", "random", "none")
 _WEIGHTS_FLAGS = tuple(f"{network}_weights" for network in (*CLASSES, "backbone"))
-# Validation metrics that can choose the best epoch.
-BEST_METRICS = ("psnr", "psnr_pooled", "ssim", "loss_G_L1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +144,9 @@ class SavingSettings:
     )
     keep_checkpoints: int = option(2, "How many of the newest checkpoints to keep.", minimum=1)
     best_metric: str = option(
-        "psnr", "The validation metric that chooses the best epoch.", choices=BEST_METRICS
+        "psnr",
+        "The validation metric that chooses the best epoch.",
+        choices=tuple(MORE_IS_BETTER),
     )
     early_stopping: int = option(
         0,

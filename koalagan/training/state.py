@@ -18,6 +18,9 @@ Sums = dict[str, list[float]]
 # Validation metrics that can choose the best epoch, and whether more is better.
 MORE_IS_BETTER = {"psnr": True, "psnr_pooled": True, "ssim": True, "loss_G_L1": False}
 
+# Names of warnings in checkpoints of older versions.
+_FORMER_WARNINGS = {"grey": "gray"}
+
 
 @dataclasses.dataclass
 class BestEpoch:
@@ -91,8 +94,18 @@ class RunState:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> RunState:
-        """The state that `to_json` wrote; older versions left out what they had not set."""
-        values: dict[str, Any] = json.loads(text)
+        """The state that `to_json` wrote, in this version or another.
+
+        Older versions left out what they had not set; what only newer ones know is ignored.
+        """
+        values = _known(cls, json.loads(text))
         if values.get("best"):
-            values["best"] = BestEpoch(**values["best"])
+            values["best"] = BestEpoch(**_known(BestEpoch, values["best"]))
+        if "said" in values:
+            values["said"] = [_FORMER_WARNINGS.get(warning, warning) for warning in values["said"]]
         return cls(**values)
+
+
+def _known(dataclass: type, values: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(dataclass)}
+    return {name: value for name, value in values.items() if name in names}

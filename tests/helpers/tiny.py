@@ -16,13 +16,13 @@ def generator() -> keras.Model:
     x = layers.Conv2D(8, 3, padding="same", activation="relu", name="conv")(lightness)
     everywhere = layers.Dense(8, name="dense")(embedding)
     x = layers.Add(name="add")([x, layers.Reshape((1, 1, 8), name="reshape")(everywhere)])
-    x = layers.Conv2D(2, 3, padding="same", name="colour")(x)
+    x = layers.Conv2D(2, 3, padding="same", name="color")(x)
     ab = layers.Activation("tanh", dtype="float32", name="ab")(x)
     return keras.Model({"L": lightness, "embedding": embedding}, ab)
 
 
 def discriminator() -> keras.Model:
-    """A PatchGAN with one normalised layer."""
+    """A PatchGAN with one normalized layer."""
     picture = keras.Input((None, None, 3), name="picture")
     x = layers.Conv2D(8, 4, strides=2, use_bias=False, name="conv")(picture)
     x = layers.BatchNormalization(momentum=0.9, name="norm")(x)
