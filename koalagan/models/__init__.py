@@ -1,10 +1,12 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Pure functions that build Keras functional models; no files but weights, no flags.
+"""Functions that build Keras functional models and load published weights; they read no flags.
 
-generators/  networks that color; `GENERATORS` lists them
-frozen/      networks that say what they see and are not trained
-layers/      layers of our own
+generators/  networks that predict color, listed in `GENERATORS`
+frozen/      networks that describe the content of an image and are not trained
+layers/      custom Keras layers
 patchgan.py  the discriminator
+weights.py   weights files, fingerprints and random weights
+presets.py   keras-hub's presets
 """
 
 from koalagan.models.generators import GENERATORS

@@ -1,26 +1,25 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""The frozen Inception-ResNet-v2 that says what a picture is of: 1001 logits from its lightness.
+"""The frozen Inception-ResNet-v2, which classifies an image: 1001 logits from its lightness.
 
 Input: L, float32 [B, H, W, 1] in [-1, 1], any size. Output: logits before softmax, float32
 [B, 1001], the background class first. L is resized to 299x299 (bilinear, no antialiasing) and
-stacked three times, which is what the network expects of a grey picture: its preprocessing maps RGB
-to [-1, 1] as well. The architecture (Szegedy et al., Inception-v4, Inception-ResNet and the Impact
-of Residual Connections on Learning, AAAI 2017, figures 3 and 5 to 8 as released in TF-Slim) is
-`keras.applications.InceptionResNetV2`; fusing its logits into a colouring network is Deep
-Koalarization (Baldassarre et al., 2017, section 3.2).
+stacked three times. A grayscale image after the network's own preprocessing, which maps RGB to
+[-1, 1], has the same form. The architecture (Szegedy et al., Inception-v4, Inception-ResNet and the
+Impact of Residual Connections on Learning, AAAI 2017, figures 3 and 5 to 8 as released in TF-Slim)
+is `keras.applications.InceptionResNetV2`. Fusing its logits into a colorization network is Deep
+Koalarization's idea (Baldassarre et al., 2017, section 3.2).
 
-Weights, in `load_weights`:
-- `imagenet`: the file that Keras publishes. It is TF-Slim's checkpoint with the background class
-  dropped, so logits 1..1000 are exact and logit 0 is the constant 0.
+Weights, for `load_weights`:
+- `imagenet`: the file that Keras publishes. It is TF-Slim's checkpoint without the background
+  class, so logits 1..1000 are exact and logit 0 is the constant 0.
 - `slim:PATH`: TF-Slim's checkpoint itself, all 1001 logits exact.
 - a `.weights.h5` path: written by `save_weights` of this model.
-- `random`: an untrained network drawn from a fixed seed, for tests and runs without a network.
+- `random`: an untrained network drawn from a fixed seed, for tests and for use offline.
 """
 
 import os
 import re
 import socket
-import warnings
 from collections.abc import Iterable
 
 import keras
@@ -28,38 +27,48 @@ import numpy as np
 from absl import logging
 
 from koalagan import files, precision
-from koalagan.errors import UserError
+from koalagan.errors import UserError, one_line
+from koalagan.models import frozen
 from koalagan.models.frozen import slim_checkpoint
+from koalagan.models.weights import (
+    DOWNLOAD_TIMEOUT,
+    LOADING_ERRORS,
+    WeightsFlag,
+    fingerprint_of,
+    zero_sum_kernel,
+)
 
 SIZE = 299
-CLASSES = 1001
+CLASSES = frozen.CLASSES["embedding"]
 
 _IMAGENET_FILE = "inception_resnet_v2_weights_tf_dim_ordering_tf_kernels.h5"
-_IMAGENET_URL = (
+IMAGENET_URL = (
     "https://storage.googleapis.com/tensorflow/keras-applications/inception_resnet_v2/"
     + _IMAGENET_FILE
 )
-_IMAGENET_MD5 = "e693bd0210a403b3192acc6073ad2e96"
-# Seconds that one connection or one read may take: without it a dead network hangs for minutes.
-_DOWNLOAD_TIMEOUT = 30.0
+IMAGENET_MD5 = "e693bd0210a403b3192acc6073ad2e96"
 
-_ACCEPTED = "imagenet, slim:PATH, a path ending in .weights.h5, or random"
+_FLAG = WeightsFlag(
+    "--embedding_weights",
+    accepted="imagenet, slim:PATH, a path ending in .weights.h5, or random",
+    network="the embedding network",
+)
 
-# `random` draws from this seed; a change of it or of the three gains is a new "random-v..".
+# The seed of `random`. If it or one of the gains changes, so must the version.
 _RANDOM_SEED = 20160830
 _RANDOM_VERSION = "random-v1"
-# Variances of the kernels times their fan-in. ReLU alone would ask for 2; 3 also makes up for the
-# part of each patch's energy that zero-sum kernels do not see, so that activations keep their size.
+# Variances of the kernels times their fan-in. With ReLU alone, 2 would preserve the activations'
+# scale; 3 also compensates for the mean of each patch, which zero-sum kernels cancel.
 _RANDOM_NORMALIZED_GAIN = 3.0
 _RANDOM_RESIDUAL_GAIN = 1.0
 _RANDOM_LOGITS_GAIN = 16.0
 
 
 def build() -> keras.Model:
-    """Builds the frozen network, in float32 whatever Keras's global dtype policy.
+    """Builds the frozen network, in float32 under any global dtype policy.
 
-    Layers are named after TF-Slim's scopes, `_norm` and `_relu` for what follows a convolution.
-    Weights are Keras's initial ones until `load_weights`.
+    Layers have the names of TF-Slim's scopes; `_norm` and `_relu` are the suffixes of the layers
+    that follow a convolution. Weights are Keras's initial ones until `load_weights`.
     """
     with precision.policy("float32"):
         lightness = keras.Input((None, None, 1), dtype="float32", name="L")
@@ -68,7 +77,7 @@ def build() -> keras.Model:
         network = keras.applications.InceptionResNetV2(
             input_tensor=stacked, weights=None, classes=CLASSES, classifier_activation=None
         )
-        # keras.applications makes the input a list of one, which warns when it gets a tensor.
+        # keras.applications wraps the input in a list, which warns when called with a tensor.
         model = keras.Model(lightness, network.output, name="embedding")
     _name_layers(model)
     model.trainable = False
@@ -76,14 +85,14 @@ def build() -> keras.Model:
 
 
 def load_weights(model: keras.Model, weights: str) -> None:
-    """Sets all weights of `model`, which comes from `build`.
+    """Sets all weights.
 
     Args:
-        model: the network to fill.
+        model: the network, from `build`.
         weights: `imagenet`, `slim:PATH`, a path that ends in `.weights.h5`, or `random`.
 
     Raises:
-        UserError: `weights` is none of these, or its file cannot be had, read or used.
+        UserError: `weights` is none of these, or its file cannot be downloaded, read or used.
     """
     if weights == "random":
         _set_random(model)
@@ -92,13 +101,13 @@ def load_weights(model: keras.Model, weights: str) -> None:
     elif weights.startswith("slim:"):
         slim_checkpoint.load(model, weights.removeprefix("slim:"))
     elif weights.endswith(".weights.h5"):
-        _load_keras_file(model, weights)
+        _FLAG.load_file(model, weights)
     else:
-        raise _not_accepted(weights)
+        raise _FLAG.not_accepted(weights)
 
 
 def fetch(weights: str) -> None:
-    """Downloads what `weights` needs and is not there yet, so that a later export cannot lack it.
+    """Downloads the file that `weights` needs, unless it is cached.
 
     Raises:
         UserError: it cannot be downloaded.
@@ -108,36 +117,36 @@ def fetch(weights: str) -> None:
 
 
 def fingerprint(weights: str) -> str:
-    """Identifies what `load_weights(model, weights)` sets, without loading it.
+    """Identifies the weights that `load_weights(model, weights)` sets, without loading them.
 
-    `random-v1`, `imagenet`, `slim-<hash>` or `file-<hash>`; the hash is the first 16 hexadecimal
-    digits of the SHA-256 of the files' contents. A file in Keras's cache that is not the one Keras
-    publishes makes `imagenet-<hash>`.
+    Returns:
+        `random-v1`, `imagenet`, `slim-<hash>` or `file-<hash>`; see `weights.fingerprint_of` for
+        the hash. `imagenet-<hash>` if the file in Keras's cache is not the one that Keras
+        publishes.
 
     Raises:
-        UserError: `weights` is none of what `load_weights` takes, or its file does not exist.
+        UserError: `load_weights` does not accept `weights`, or its file does not exist.
     """
     if weights == "random":
         return _RANDOM_VERSION
     if weights == "imagenet":
         path = _imagenet_path()
-        if not os.path.isfile(path) or files.digest([path], "md5") == _IMAGENET_MD5:
+        if not os.path.isfile(path) or files.digest([path], "md5") == IMAGENET_MD5:
             return "imagenet"
-        return f"imagenet-{files.digest([path])[:16]}"
+        return fingerprint_of("imagenet", [path])
     if weights.startswith("slim:"):
-        paths = slim_checkpoint.files(weights.removeprefix("slim:"))
-        return f"slim-{files.digest(paths)[:16]}"
+        return fingerprint_of("slim", slim_checkpoint.files(weights.removeprefix("slim:")))
     if weights.endswith(".weights.h5"):
-        _check_file(weights)
-        return f"file-{files.digest([weights])[:16]}"
-    raise _not_accepted(weights)
+        _FLAG.check_file(weights)
+        return fingerprint_of("file", [weights])
+    raise _FLAG.not_accepted(weights)
 
 
 def _name_layers(model: keras.Model) -> None:
-    """Renames the layers of keras.applications, whose numbers go on from one model to the next.
+    """Renames the layers of keras.applications, whose numbers continue from model to model.
 
-    Keras numbers layers in the order of their creation (`model.layers` is in the order of depth),
-    and creates a convolution, its batch norm and its ReLU in lockstep.
+    Keras numbers layers in the order of creation, whereas `model.layers` is in the order of depth.
+    keras.applications creates each convolution together with its batch norm and ReLU.
     """
     numbered: dict[str, list[tuple[int, keras.Layer]]] = {}
     for layer in model.layers:
@@ -165,25 +174,21 @@ def _name_layers(model: keras.Model) -> None:
     for scope in slim_checkpoint.NORMALIZED_SCOPES:
         layer = model.get_layer(slim_checkpoint.layer_name(scope))
         if not scope.endswith("_{}x{}".format(*layer.kernel_size)):
-            raise RuntimeError(f"keras.applications built a {layer.kernel_size} kernel for {scope}")
+            raise RuntimeError(
+                f"keras.applications built a {layer.kernel_size} kernel for {scope}."
+            )
 
 
 def _set_random(model: keras.Model) -> None:
-    """An untrained network whose logits are of order 1 and differ between pictures.
+    """Draws an untrained network whose logits are of order 1 and differ between images.
 
-    Kernels are uniform, each output's kernel sums to zero and biases are zero. Plain random kernels
-    mostly pass on the mean of the (positive) activations, which is nearly the same for every
-    picture. On 100 COCO pictures the standard deviation of all logits is 1.2 and that of one logit
-    between pictures 0.4; the largest of them is 8.
+    On 100 COCO pictures the standard deviation of all logits is 1.2 and that of one logit between
+    pictures 0.4; the largest logit is 8.
     """
-    # RandomState's stream is frozen by NumPy's policy; Generator's may change between versions.
     source = np.random.RandomState(_RANDOM_SEED)
 
     def kernel(shape: Iterable[int], gain: float) -> np.ndarray:
-        values = source.random_sample(tuple(shape)) * 2.0 - 1.0
-        values -= values.mean(axis=tuple(range(values.ndim - 1)))
-        fan_in = np.prod(values.shape[:-1])
-        return (values * np.sqrt(3.0 * gain / fan_in)).astype(np.float32)
+        return zero_sum_kernel(source, shape, gain)
 
     for scope in slim_checkpoint.NORMALIZED_SCOPES:
         layer = model.get_layer(slim_checkpoint.layer_name(scope))
@@ -202,7 +207,7 @@ def _set_random(model: keras.Model) -> None:
 
 
 def _imagenet_path() -> str:
-    """Where Keras keeps the file, whether or not it is there."""
+    """The path of the file in Keras's cache, which may not exist."""
     home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
     return os.path.join(os.path.expanduser(home), "models", _IMAGENET_FILE)
 
@@ -210,73 +215,50 @@ def _imagenet_path() -> str:
 def _load_imagenet(model: keras.Model) -> None:
     path = _imagenet_path()
     fetch("imagenet")
-    if files.digest([path], "md5") != _IMAGENET_MD5:
-        logging.warning("%s is not the file that Keras publishes; using it as it is", path)
+    if files.digest([path], "md5") != IMAGENET_MD5:
+        logging.warning("%s is not the file that Keras publishes; it is used nevertheless", path)
     with precision.policy("float32"):
         try:
             published = keras.applications.InceptionResNetV2(
                 weights=path, classes=CLASSES - 1, classifier_activation=None
             )
-        except (OSError, ValueError, KeyError) as error:
+        except LOADING_ERRORS as error:
             raise UserError(
-                f"{path} is damaged or is not Keras's Inception-ResNet-v2: delete it to have it "
-                f"downloaded from {_IMAGENET_URL}, or pass another --embedding_weights={_ACCEPTED}"
+                f"{path} is damaged or is not Keras's Inception-ResNet-v2 ({one_line(error)}): "
+                f"delete it to have it downloaded from {IMAGENET_URL}, or {_FLAG.advice}."
             ) from error
-    # One function made both networks, so their layers come in the same order.
-    ours = [layer for layer in model.layers if layer.weights]
-    theirs = [layer for layer in published.layers if layer.weights]
-    for target, layer in zip(ours, theirs, strict=True):
+    # The same function built both networks, so their layers are in the same order.
+    targets = [layer for layer in model.layers if layer.weights]
+    sources = [layer for layer in published.layers if layer.weights]
+    for target, layer in zip(targets, sources, strict=True):
         values = layer.get_weights()
         if target.name == "logits":
-            # The background class: weights and bias 0 make its logit 0 for every picture, which is
-            # about the middle of the others and carries no information into the fusion.
+            # The background class. With weights and bias 0, its logit is 0 for every image, near
+            # the mean of the others, and carries no information into the fusion.
             values = [np.insert(value, 0, 0.0, axis=-1) for value in values]
         target.set_weights(values)
 
 
 def _download_imagenet(path: str) -> None:
     timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     folder, name = os.path.split(path)
     try:
         os.makedirs(folder, exist_ok=True)
-        # Under another name until whole, so that what bears the name is never half a file.
+        # Under another name until complete, so that the final name never holds half a file.
         partial = keras.utils.get_file(
             f"{name}.partial",
-            _IMAGENET_URL,
-            file_hash=_IMAGENET_MD5,
+            IMAGENET_URL,
+            file_hash=IMAGENET_MD5,
             cache_dir=os.path.dirname(folder),
             cache_subdir=os.path.basename(folder),
         )
         os.replace(partial, path)
     except Exception as error:  # get_file raises a bare Exception when the network fails
         raise UserError(
-            f"{_IMAGENET_FILE} could not be downloaded: put the file from {_IMAGENET_URL} at "
-            f"{path} and pass --embedding_weights=imagenet, or pass --embedding_weights=slim:PATH, "
-            "the path of a .weights.h5 file, or random"
+            f"{_IMAGENET_FILE} could not be downloaded: put the file from {IMAGENET_URL} at "
+            f"{path} and pass --embedding_weights=imagenet, or set --embedding_weights to "
+            "slim:PATH, the path of a .weights.h5 file, or random."
         ) from error
     finally:
         socket.setdefaulttimeout(timeout)
-
-
-def _load_keras_file(model: keras.Model, path: str) -> None:
-    _check_file(path)
-    try:
-        with warnings.catch_warnings():
-            # Keras only warns where a part of the network is not in the file.
-            warnings.simplefilter("error", UserWarning)
-            model.load_weights(path)
-    except (OSError, ValueError, KeyError, UserWarning) as error:
-        raise UserError(
-            f"{path} is damaged or holds another network's weights: --embedding_weights needs a "
-            "file written by save_weights of the embedding network"
-        ) from error
-
-
-def _check_file(path: str) -> None:
-    if not os.path.isfile(path):
-        raise UserError(f"there is no weights file {path}: pass --embedding_weights={_ACCEPTED}")
-
-
-def _not_accepted(weights: str) -> UserError:
-    return UserError(f"--embedding_weights={weights} is not one of {_ACCEPTED}")

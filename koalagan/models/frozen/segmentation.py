@@ -1,32 +1,32 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""The frozen DeepLabV3+ that says what is where: 21 class scores for each place of a picture.
+"""The frozen DeepLabV3+, which segments an image: 21 class scores per position.
 
 Input: L, float32 [B, H, W, 1] in [-1, 1], any size. Output: scores, the logits of Pascal VOC's
-background and 20 classes, float32 [B, h, w, 21]: a quarter of the input, whose sides are resized
-(bilinear) to the next multiples of 32 first where they are not (`scores_shape`).
+background and 20 classes, float32 [B, h, w, 21] at a quarter of the input's size. Sides that are
+not multiples of 32 are first resized (bilinear) to the next ones (`scores_shape`).
 
 The network (Chen et al., Encoder-Decoder with Atrous Separable Convolution for Semantic Image
-Segmentation, ECCV 2018) is keras-hub's `DeepLabV3ImageSegmenter` as its preset
-`deeplab_v3_plus_resnet50_pascalvoc` has it: ResNet50 v1, pyramid pooling at 1/32, decoder at 1/4.
-The paper's own, a DeepLabV3 with ResNet50, was trained on COCO pictures of the same classes; this
-one on Pascal VOC's, with the further masks of the Semantic Boundaries Dataset.
+Segmentation, ECCV 2018) is keras-hub's `DeepLabV3ImageSegmenter` as in its preset
+`deeplab_v3_plus_resnet50_pascalvoc`: ResNet50 v1, pyramid pooling at 1/32, decoder at 1/4. The
+paper's network, a DeepLabV3 with ResNet50, was trained on COCO pictures of the same classes; this
+one on Pascal VOC's, with the additional masks of the Semantic Boundaries Dataset.
 
-The published one ends with bilinear upsampling x4 and a 1x1 convolution without bias. Both are
-linear and commute, so here the convolution comes at a quarter of the size and the upsampling is
-left to whoever uses the scores: resized bilinearly, they are the published network's logits.
+The published network ends with bilinear upsampling x4 and a 1x1 convolution without bias. Both are
+linear and commute, so here the convolution is applied at a quarter of the size, and the user of the
+scores upsamples them: resized bilinearly, they are the published network's logits.
 
-The picture is the grey one whose three channels are (L + 1) * 127.5: L as it is, spread over 0 to
-255, as `embedding` takes L as it is. Then come the scale and the offset of the preset's image
-converter, as its task.json has it; the converter's resizing to 512x512 is left out, the picture is
-seen at its own size. The published converter (on Hugging Face,
-keras/deeplab_v3_plus_resnet50_pascalvoc) has neither: that network takes raw pixels.
+The network's image is grayscale: its three channels are (L + 1) * 127.5, L mapped linearly to
+0..255. Then follow the scale and the offset of the preset's image converter, from its task.json.
+The converter's resizing to 512x512 is left out: images keep their size. The published converter (on
+Hugging Face, keras/deeplab_v3_plus_resnet50_pascalvoc) has neither scale nor offset: that network
+takes raw pixels.
 
-Weights, in `load_weights`:
+Weights, for `load_weights`:
 - `pascalvoc`: keras-hub's preset, from Kaggle.
-- a folder: a preset of this architecture, as `save_to_preset` of the segmenter writes it.
-- a `.weights.h5` path: written by `save_weights` of this model; scale and offset are in it.
-- `random`: an untrained network drawn from a fixed seed, for tests and runs without a network. Its
-  scale and offset are ImageNet's mean and deviation, those of keras-hub's ResNet50.
+- a folder: a preset of this architecture, written by `save_to_preset` of the segmenter.
+- a `.weights.h5` path: written by `save_weights` of this model; includes scale and offset.
+- `random`: an untrained network drawn from a fixed seed, for tests and for use offline. Its scale
+  and offset normalize by ImageNet's mean and standard deviation, as for keras-hub's ResNet50.
 """
 
 import os
@@ -38,12 +38,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from koalagan import files, precision
-from koalagan.errors import UserError, one_line
-from koalagan.models import presets
+from koalagan import precision
+from koalagan.models import frozen, presets
+from koalagan.models.weights import (
+    LOADING_ERRORS,
+    WeightsFlag,
+    fingerprint_of,
+    zero_sum_kernel,
+)
 
-CLASSES = 21
-# The encoder halves five times; scores come at a quarter.
+CLASSES = frozen.CLASSES["segmentation"]
+# The encoder halves the size five times; the scores have a quarter of the size.
 STRIDE = 32
 _SCORES_STRIDE = 4
 
@@ -64,24 +69,28 @@ _DECODER = {
     "projection_filters": 48,
 }
 
-_PRESET = presets.Preset(
+PRESET = presets.Preset(
+    name="pascalvoc",
     handle="keras/deeplabv3plus/keras/deeplab_v3_plus_resnet50_pascalvoc/4",
     files=("config.json", "task.json", "task.weights.h5", "model.weights.h5"),
     writer="DeepLabV3ImageSegmenter",
-    flag="--segmentation_weights",
-    accepted="pascalvoc, a preset's folder, a path ending in .weights.h5, or random",
+    flag=WeightsFlag(
+        "--segmentation_weights",
+        accepted="pascalvoc, an existing preset folder, a path ending in .weights.h5, or random",
+        network="the segmentation network",
+    ),
 )
 
-# `random` draws from this seed; a change of it or of the gains is a new "random-v..".
+# The seed of `random`. If it or one of the gains changes, so must the version.
 _RANDOM_SEED = 20180208
 _RANDOM_VERSION = "random-v1"
-# Variances of the kernels times their fan-in, by the end of the layer's name.
+# Variances of the kernels times their fan-in, by the suffix of the layer's name.
 _RANDOM_GAIN = 3.0
 _RANDOM_GAINS = {"_3_conv": 0.5, "segmentation_output": 4.0}
 
 
 def scores_shape(height: int, width: int) -> tuple[int, int, int]:
-    """The shape of the scores of a picture of `height` x `width`."""
+    """The shape (height, width, classes) of the scores for an image of `height` x `width`."""
     return (
         -(-height // STRIDE) * STRIDE // _SCORES_STRIDE,
         -(-width // STRIDE) * STRIDE // _SCORES_STRIDE,
@@ -90,7 +99,7 @@ def scores_shape(height: int, width: int) -> tuple[int, int, int]:
 
 
 class _Preprocessing(keras.layers.Layer):
-    """L -> what the network takes; its scale and offset are weights, loaded with the others."""
+    """From L to the network's image; scale and offset are weights, loaded with the others."""
 
     def build(self, input_shape):
         for name, start in (("scale", "ones"), ("offset", "zeros")):
@@ -99,22 +108,25 @@ class _Preprocessing(keras.layers.Layer):
 
     def call(self, lightness):
         size = tf.shape(lightness)[1:3]
-        # Sizes that fit already come out bit by bit as they are.
+        # Leaves images whose size fits bitwise unchanged.
         lightness = tf.image.resize(lightness, -(-size // STRIDE) * STRIDE)
         return (lightness + 1.0) * 127.5 * self.scale + self.offset
 
 
 class _ResizeLike(keras.layers.Layer):
-    """keras-hub's bilinear UpSampling2D, which needs sizes that are known when it is traced."""
+    """Bilinear resizing to the size of another tensor.
+
+    keras-hub uses UpSampling2D, which needs sizes that are known when the graph is traced.
+    """
 
     def call(self, small, large):
         return tf.image.resize(small, tf.shape(large)[1:3])
 
 
 def build() -> keras.Model:
-    """Builds the frozen network, in float32 whatever Keras's global dtype policy.
+    """Builds the frozen network, in float32 under any global dtype policy.
 
-    Layers bear keras-hub's names. Weights are Keras's initial ones until `load_weights`.
+    Layers have keras-hub's names. Weights are Keras's initial ones until `load_weights`.
 
     Raises:
         UserError: keras-hub is not installed.
@@ -131,10 +143,10 @@ def build() -> keras.Model:
         shallow, deep = keras.Model(encoder.input, levels, name="encoder")(pixels)
         for name in ("decoder_conv", "decoder_norm", "decoder_relu"):
             shallow = backbone.get_layer(name)(shallow)
-        # Not the pooling layer as a whole: on each call it makes a layer of that call's policy.
+        # Not the whole pooling layer, which creates a layer of the current policy in each call.
         pooling = next(la for la in backbone.layers if hasattr(la, "aspp_parallel_channels"))
         for i, branch in enumerate((*pooling.aspp_parallel_channels, pooling.projection)):
-            branch.name = f"pyramid_{i}"  # Keras numbers them on from one model to the next
+            branch.name = f"pyramid_{i}"  # Keras's numbers continue from model to model
         *deeps, pooled = (branch(deep) for branch in pooling.aspp_parallel_channels)
         deeps.append(_ResizeLike(name="pooled_upsampling")(pooled, deep))
         deep = pooling.projection(keras.layers.Concatenate(name="pyramid_concat")(deeps))
@@ -148,59 +160,56 @@ def build() -> keras.Model:
 
 
 def load_weights(model: keras.Model, weights: str) -> None:
-    """Sets all weights of `model`, which comes from `build`.
+    """Sets all weights.
 
     Args:
-        model: the network to fill.
+        model: the network, from `build`.
         weights: `pascalvoc`, a preset's folder, a path that ends in `.weights.h5`, or `random`.
 
     Raises:
-        UserError: `weights` is none of these, or its files cannot be had, read or used.
+        UserError: `weights` is none of these, or its files cannot be downloaded, read or used.
     """
     if weights == "random":
         _set_random(model)
-    elif weights == "pascalvoc":
-        _load_preset(model, _PRESET.download())
-    elif os.path.isdir(weights):
-        _load_preset(model, weights)
+    elif folder := PRESET.folder(weights):
+        _load_preset(model, folder)
     elif weights.endswith(".weights.h5"):
-        _load_keras_file(model, weights)
+        PRESET.flag.load_file(model, weights)
     else:
-        raise _PRESET.not_accepted(weights)
+        raise PRESET.flag.not_accepted(weights)
 
 
 def fetch(weights: str) -> None:
-    """Downloads what `weights` needs and is not there yet, so that a later export cannot lack it.
+    """Downloads the files that `weights` needs, unless they are cached.
 
     Raises:
-        UserError: it cannot be downloaded, or keras-hub is not installed.
+        UserError: they cannot be downloaded, or keras-hub is not installed.
     """
-    if weights == "pascalvoc":
+    if weights == PRESET.name:
         _keras_hub_models()
-        _PRESET.download()
+        PRESET.download()
 
 
 def fingerprint(weights: str) -> str:
-    """Identifies what `load_weights(model, weights)` sets, without loading it.
+    """Identifies the weights that `load_weights(model, weights)` sets, without loading them.
 
-    `random-v1`, `pascalvoc-<version>`, `preset-<hash>` or `file-<hash>`; the hash is the first 16
-    hexadecimal digits of the SHA-256 of the files' contents.
+    Returns:
+        `random-v1`, `pascalvoc-<version>`, `preset-<hash>` or `file-<hash>`; see
+        `weights.fingerprint_of` for the hash.
 
     Raises:
-        UserError: `weights` is none of what `load_weights` takes, or its file does not exist.
+        UserError: `load_weights` does not accept `weights`, or its file does not exist.
     """
     if weights == "random":
         return _RANDOM_VERSION
-    if weights == "pascalvoc":
-        return f"pascalvoc-{_PRESET.handle.rpartition('/')[2]}"
-    if os.path.isdir(weights):
-        _PRESET.check_folder(weights)
-        paths = [os.path.join(weights, name) for name in _PRESET.files]
-        return f"preset-{files.digest(paths)[:16]}"
+    if weights == PRESET.name:
+        return f"{PRESET.name}-{PRESET.handle.rpartition('/')[2]}"
+    if folder := PRESET.folder(weights):
+        return fingerprint_of("preset", [os.path.join(folder, name) for name in PRESET.files])
     if weights.endswith(".weights.h5"):
-        _PRESET.check_file(weights)
-        return f"file-{files.digest([weights])[:16]}"
-    raise _PRESET.not_accepted(weights)
+        PRESET.flag.check_file(weights)
+        return fingerprint_of("file", [weights])
+    raise PRESET.flag.not_accepted(weights)
 
 
 def _keras_hub_models() -> ModuleType:
@@ -209,22 +218,19 @@ def _keras_hub_models() -> ModuleType:
 
 
 def _named(model: keras.Model) -> dict[str, keras.Variable]:
-    """The weights by their layer's name and their own, which keras-hub makes unique.
+    """The weights by the names of their layer and their own, which are unique in keras-hub.
 
-    The order of a model's weights depends on how its layers are put together.
+    The order of a model's weights depends on how its layers are connected.
     """
     return {"/".join(weight.path.split("/")[-2:]): weight for weight in model.weights}
 
 
 def _set_random(model: keras.Model) -> None:
-    """An untrained network whose scores are of order 1 and vary over the picture.
+    """Draws an untrained network whose scores are of order 1 and vary over the image.
 
-    Kernels are uniform, each output's kernel sums to zero and biases are zero. Plain random kernels
-    mostly pass on the mean of the (positive) activations, which is nearly the same for every
-    picture. On 24 COCO pictures of 256x256 the standard deviation of all scores is 2.0 and that of
-    one score between pictures 1.7; the largest of them is 15.
+    On 24 COCO pictures of 256x256 the standard deviation of all scores is 2.0 and that of one score
+    between pictures 1.7; the largest score is 15.
     """
-    # RandomState's stream is frozen by NumPy's policy; Generator's may change between versions.
     source = np.random.RandomState(_RANDOM_SEED)
     constants = {"gamma": 1.0, "beta": 0.0, "moving_mean": 0.0, "moving_variance": 1.0}
     constants["scale"] = 1.0 / (255.0 * np.array(presets.IMAGENET_STD))
@@ -232,26 +238,26 @@ def _set_random(model: keras.Model) -> None:
     for name, weight in sorted(_named(model).items()):
         layer, _, kind = name.partition("/")
         if kind == "kernel":
-            values = source.random_sample(tuple(weight.shape)) * 2.0 - 1.0
-            values -= values.mean(axis=(0, 1, 2))
-            gains = (gain for end, gain in _RANDOM_GAINS.items() if layer.endswith(end))
-            gain = next(gains, _RANDOM_GAIN)
-            weight.assign(values * np.sqrt(3.0 * gain / np.prod(values.shape[:-1])))
+            gains = (gain for suffix, gain in _RANDOM_GAINS.items() if layer.endswith(suffix))
+            weight.assign(zero_sum_kernel(source, weight.shape, next(gains, _RANDOM_GAIN)))
         else:
             weight.assign(np.broadcast_to(constants[kind], weight.shape))
 
 
 def _load_preset(model: keras.Model, folder: str) -> None:
-    _PRESET.check_folder(folder)
     segmenters = _keras_hub_models().DeepLabV3ImageSegmenter
     targets = _named(model)
     try:
         with precision.policy("float32"), warnings.catch_warnings():
-            # Keras warns of what the files lack, and also of what is not needed of them; the NaNs
-            # that are left tell it more surely.
+            # Keras warns about missing weights, but also about weights that are not needed.
+            # Remaining NaNs identify the missing ones reliably.
             warnings.simplefilter("ignore", UserWarning)
             segmenter = segmenters.from_preset(folder, load_weights=False, compile=False)
-            _check_architecture(segmenter)
+            # Weights' names and shapes do not distinguish all architectures.
+            encoder = segmenter.backbone.image_encoder
+            presets.check_config(segmenter.backbone.get_config(), _DECODER)
+            presets.check_config(encoder.get_config(), _ENCODER)
+            presets.check_config({"num_classes": segmenter.num_classes}, {"num_classes": CLASSES})
             for weight in segmenter.weights:
                 weight.assign(np.full(weight.shape, np.nan))
             segmenter.load_task_weights(os.path.join(folder, "task.weights.h5"))
@@ -262,31 +268,14 @@ def _load_preset(model: keras.Model, folder: str) -> None:
             values[name] = np.broadcast_to(np.asarray(values[name], np.float32), weight.shape)
             if not np.isfinite(values[name]).all():
                 raise ValueError(f"it holds no {name}")
-    except presets.LOADING_ERRORS as error:
-        raise UserError(
-            f"{folder} is damaged or is not what save_to_preset of a DeepLabV3ImageSegmenter like "
-            f"{_PRESET.handle} writes ({one_line(error)}): pass another "
-            f"{_PRESET.flag}={_PRESET.accepted}, or, where kagglehub put it there, delete it to "
-            "have it downloaded again"
-        ) from error
+    except LOADING_ERRORS as error:
+        raise PRESET.damaged(folder, error) from error
     for name, weight in targets.items():
         weight.assign(values[name])
 
 
-def _check_architecture(segmenter: keras.Model) -> None:
-    """What the weights' names and shapes do not tell, or tell less clearly."""
-    decoder = segmenter.backbone.get_config()
-    encoder = segmenter.backbone.image_encoder.get_config()
-    for config, expected in ((decoder, _DECODER), (encoder, _ENCODER)):
-        for key, value in expected.items():
-            if config[key] != value:
-                raise ValueError(f"its {key} is {config[key]}, not {value}")
-    if segmenter.num_classes != CLASSES:
-        raise ValueError(f"its num_classes is {segmenter.num_classes}, not {CLASSES}")
-
-
 def _preprocessing_weights(segmenter: keras.Model) -> dict[str, Any]:
-    """What stands for the preset's image converter, by the names that `_named` gives."""
+    """The weights of `_Preprocessing` that replace the image converter, named as in `_named`."""
     converter = segmenter.preprocessor and segmenter.preprocessor.image_converter
     scale = getattr(converter, "scale", None)
     offset = getattr(converter, "offset", None)
@@ -294,17 +283,3 @@ def _preprocessing_weights(segmenter: keras.Model) -> dict[str, Any]:
         "preprocessing/scale": 1.0 if scale is None else scale,
         "preprocessing/offset": 0.0 if offset is None else offset,
     }
-
-
-def _load_keras_file(model: keras.Model, path: str) -> None:
-    _PRESET.check_file(path)
-    try:
-        with warnings.catch_warnings():
-            # Keras only warns where a part of the network is not in the file.
-            warnings.simplefilter("error", UserWarning)
-            model.load_weights(path)
-    except presets.LOADING_ERRORS as error:
-        raise UserError(
-            f"{path} is damaged or holds another network's weights: --segmentation_weights needs a "
-            "file written by save_weights of the segmentation network"
-        ) from error

@@ -3,9 +3,9 @@
 
 The checkpoint is `inception_resnet_v2_2016_08_30.ckpt`, 1001 classes with the background first:
 one file in TensorFlow's V1 format, or a prefix with `.index` and `.data-*` files in V2. Variables
-are called `InceptionResnetV2/<scope>/<weight>` with the scopes of `inception_resnet_v2.py` in
-TF-Slim's model zoo. Kernels have Keras's own layout ([height, width, in, out], dense [in, out]), so
-values are copied as they are. Batch norms have no gamma and their epsilon is Keras's, 0.001.
+are named `InceptionResnetV2/<scope>/<weight>` with the scopes of `inception_resnet_v2.py` in
+TF-Slim's model zoo. Kernels have Keras's layout ([height, width, in, out], dense [in, out]), so
+values are copied unchanged. Batch norms have no gamma, and their epsilon is Keras's, 0.001.
 """
 
 import glob
@@ -20,7 +20,8 @@ from koalagan.errors import UserError
 
 _ROOT = "InceptionResnetV2/"
 _LOGITS = "Logits/Logits"
-# TensorFlow's reader translates its own errors only in part; a cut file is an IndexError.
+_EXPECTED = "TF-Slim's Inception-ResNet-v2 with 1001 classes"
+# TensorFlow's reader converts only some of its errors; a truncated file raises IndexError.
 _READ_ERRORS = (tf.errors.OpError, ValueError, RuntimeError, LookupError)
 
 _BLOCK35 = (
@@ -43,7 +44,7 @@ _BLOCK8 = (
     "Branch_1/Conv2d_0b_1x3",
     "Branch_1/Conv2d_0c_3x1",
 )
-# (scope of the residual block, its normalised convolutions), in the order of the network.
+# (scope of the residual block, its convolutions with a batch norm), in the network's order.
 _BLOCKS35 = [(f"Repeat/block35_{i}", _BLOCK35) for i in range(1, 11)]
 _BLOCKS17 = [(f"Repeat_1/block17_{i}", _BLOCK17) for i in range(1, 21)]
 _BLOCKS8 = [(f"Repeat_2/block8_{i}", _BLOCK8) for i in range(1, 10)] + [("Block8", _BLOCK8)]
@@ -57,7 +58,7 @@ def _inside(blocks: list[tuple[str, tuple[str, ...]]]) -> list[str]:
     return [name for scope, convolutions in blocks for name in _join(scope, convolutions)]
 
 
-# The convolutions that a batch norm follows, in the order in which Keras creates them.
+# The convolutions that a batch norm follows, in the order of their creation in Keras.
 NORMALIZED_SCOPES: tuple[str, ...] = (
     "Conv2d_1a_3x3",
     "Conv2d_2a_3x3",
@@ -87,49 +88,51 @@ NORMALIZED_SCOPES: tuple[str, ...] = (
     *_inside(_BLOCKS8),
     "Conv2d_7b_1x1",
 )
-# The convolutions that end the residual blocks: biases, no batch norm. In order of creation.
+# The last convolutions of the residual blocks, with biases and no batch norm, in the same order.
 RESIDUAL_SCOPES: tuple[str, ...] = tuple(
     f"{scope}/Conv2d_1x1" for scope, _ in _BLOCKS35 + _BLOCKS17 + _BLOCKS8
 )
 
-# What training leaves beside each variable, and what it counts; neither is part of the network.
+# Training state that is not part of the network: slots of each variable, and counters.
 _SLOTS = ("ExponentialMovingAverage", "RMSProp", "RMSProp_1", "Momentum", "Adam", "Adam_1")
 _COUNTERS = ("global_step", "beta1_power", "beta2_power")
 
 
 def layer_name(scope: str) -> str:
-    """The name of the Keras layer that holds the slim scope (layer names cannot hold a slash)."""
+    """The name of the Keras layer for a slim scope; layer names cannot contain a slash."""
     return scope.replace("/", "_")
 
 
 def files(path: str) -> list[str]:
-    """The files that make up the checkpoint `path`, in a fixed order.
+    """The files of the checkpoint `path`, in a fixed order.
 
     Raises:
         UserError: there is no such checkpoint.
     """
     if path.endswith(".index"):
-        raise UserError(f"give the checkpoint's path without .index: {path.removesuffix('.index')}")
-    # TensorFlow looks for the V2 format first, too.
+        raise UserError(
+            f"{path} is a part of a checkpoint: pass the checkpoint's path without .index."
+        )
+    # V2 first, as TensorFlow does.
     if os.path.isfile(path + ".index"):
         return [path + ".index", *sorted(glob.glob(glob.escape(path) + ".data-*"))]
     if os.path.isfile(path):
         return [path]
     raise UserError(
-        f"there is no TF-Slim checkpoint {path} (nor {path}.index): "
-        "pass --embedding_weights=slim: followed by the path of inception_resnet_v2_2016_08_30.ckpt"
+        f"there is no TF-Slim checkpoint {path} (nor {path}.index): pass "
+        "--embedding_weights=slim:PATH with the path of inception_resnet_v2_2016_08_30.ckpt."
     )
 
 
 def load(model: keras.Model, path: str) -> None:
-    """Sets every weight of `model` (from `embedding.build`) from the slim checkpoint `path`.
+    """Sets all weights of `model` (from `embedding.build`) from the slim checkpoint `path`.
 
-    The model is changed only once the whole checkpoint has been read and found right.
+    The model changes only after the whole checkpoint has been read and checked.
 
     Raises:
-        UserError: the checkpoint is missing or unreadable, lacks a variable of the network, has one
-            of another shape, or holds variables that belong neither to the network nor to its
-            training (auxiliary logits, optimizer slots, moving averages, step counters).
+        UserError: the checkpoint is missing or unreadable, lacks a variable of the network, holds
+            one with another shape or dtype, or holds variables that belong neither to the network
+            nor to its training (auxiliary logits, optimizer slots, moving averages, counters).
     """
     files(path)
     wanted = _variables(model)
@@ -140,21 +143,18 @@ def load(model: keras.Model, path: str) -> None:
         raise _unreadable(path) from error
     for name, variable in wanted.items():
         if name not in shapes:
-            raise UserError(
-                f"the checkpoint {path} has no variable {name}: it is not TF-Slim's "
-                "Inception-ResNet-v2 with 1001 classes"
-            )
+            raise UserError(f"the checkpoint {path} has no variable {name}: it is not {_EXPECTED}.")
         if tuple(shapes[name]) != tuple(variable.shape):
             raise UserError(
                 f"{name} in the checkpoint {path} has the shape {list(shapes[name])} instead of "
-                f"{list(variable.shape)}: it is not TF-Slim's Inception-ResNet-v2 with 1001 classes"
+                f"{list(variable.shape)}: it is not {_EXPECTED}."
             )
     extra = set(shapes) - set(wanted)
-    if unknown := sorted(name for name in extra if not _is_leftover(name, wanted)):
+    if unknown := sorted(name for name in extra if not _is_training_state(name, wanted)):
+        more = f" and {len(unknown) - 1} more variables" if len(unknown) > 1 else ""
         raise UserError(
-            f"the checkpoint {path} holds {unknown[0]}"
-            + (f" and {len(unknown) - 1} more variables" if len(unknown) > 1 else "")
-            + " that Inception-ResNet-v2 does not have: is it another network's?"
+            f"the checkpoint {path} holds {unknown[0]}{more} that Inception-ResNet-v2 does not "
+            f"have: it is not {_EXPECTED}."
         )
     try:
         values = {name: reader.get_tensor(name) for name in wanted}
@@ -162,13 +162,16 @@ def load(model: keras.Model, path: str) -> None:
         raise _unreadable(path) from error
     for name, value in values.items():
         if value.dtype != np.float32:
-            raise UserError(f"{name} in the checkpoint {path} is {value.dtype}, not float32")
+            raise UserError(
+                f"{name} in the checkpoint {path} is {value.dtype}, not float32: it is not "
+                f"{_EXPECTED}."
+            )
     for name, variable in wanted.items():
         variable.assign(values[name])
 
 
 def _variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """Each checkpoint name the network needs, and the Keras variable it fills."""
+    """The Keras variables of the network by their names in the checkpoint."""
     variables = {}
     for scope in NORMALIZED_SCOPES:
         norm = model.get_layer(f"{layer_name(scope)}_norm")
@@ -184,12 +187,12 @@ def _variables(model: keras.Model) -> dict[str, keras.Variable]:
     variables[f"{_LOGITS}/weights"] = logits.kernel
     variables[f"{_LOGITS}/biases"] = logits.bias
     if {id(v) for v in variables.values()} != {id(v) for v in model.weights}:
-        raise RuntimeError("the slim scopes do not cover the Keras network's weights exactly once")
+        raise RuntimeError("The slim scopes do not cover the Keras network's weights exactly once.")
     return {_ROOT + name: variable for name, variable in variables.items()}
 
 
-def _is_leftover(name: str, wanted: Container[str]) -> bool:
-    """Whether the variable belongs to training and not to the network that is left after it."""
+def _is_training_state(name: str, wanted: Container[str]) -> bool:
+    """Whether a variable belongs to the training of the network that has the `wanted` ones."""
     if name in _COUNTERS or name.startswith(_ROOT + "AuxLogits/"):
         return True
     parent, _, slot = name.rpartition("/")
@@ -198,6 +201,6 @@ def _is_leftover(name: str, wanted: Container[str]) -> bool:
 
 def _unreadable(path: str) -> UserError:
     return UserError(
-        f"{path} cannot be read as a TensorFlow checkpoint: it is damaged or something else, so "
-        "fetch inception_resnet_v2_2016_08_30.ckpt again"
+        f"{path} cannot be read as a TensorFlow checkpoint: it is damaged or another kind of file; "
+        "download inception_resnet_v2_2016_08_30.ckpt again."
     )

@@ -1,9 +1,9 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""The networks that color, by the names that `--generator` takes.
+"""The generators: networks that predict color, under the names that `--generator` accepts.
 
     model = GENERATORS["unet"](image_size=256, skips=False)
 
-Listing them needs no TensorFlow: a generator's file is imported when it is built.
+Importing this package does not import TensorFlow; a generator's module is imported on first use.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Generator:
     """An entry of `GENERATORS`; calling it builds the network.
 
     Attributes:
-        name: its name, and that of its file in this folder, which has `build(image_size=256, ...)`.
-        branches: frozen networks that it can take the output of ("embedding", "segmentation");
-            `build` has a boolean argument for each.
-        options: further arguments of `build`, which the flags of the same names set.
-        pretrained: its encoder can start from published weights; its file then has
+        name: its name, and the name of its module, which defines `build(image_size=256, ...)`.
+        branches: the frozen networks whose output it can use as an input ("embedding",
+            "segmentation"); `build` has a boolean argument for each.
+        options: further arguments of `build`, set by the flags of the same names.
+        pretrained: whether its encoder can start from published weights; its module then defines
             `fetch(weights)` and `load_backbone(model, weights)` too.
     """
 
@@ -37,13 +37,13 @@ class Generator:
 
     @property
     def module(self) -> ModuleType:
-        """The generator's file, imported."""
+        """The generator's module, imported on first use."""
         return importlib.import_module(f"koalagan.models.generators.{self.name}")
 
     def __call__(
         self, image_size: int | tuple[int | None, int | None] = 256, **arguments
     ) -> keras.Model:
-        """Builds the network, untrained; see `build` in its file."""
+        """Builds the untrained network; see `build` in its module."""
         return self.module.build(image_size, **arguments)
 
 

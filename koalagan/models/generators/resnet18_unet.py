@@ -1,12 +1,13 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""A U-Net whose encoder is a ResNet18 that starts from ImageNet's weights.
+"""A U-Net whose encoder is a ResNet18 pretrained on ImageNet.
 
 Inputs (a dict): `L` float32 [B,H,W,1] in [-1,1], H and W multiples of 32.
 Output: `ab` float32 [B,H,W,2] in [-1,1].
 
-The encoder is keras-hub's ResNet18 (He et al. 2016) as its preset `resnet_18_imagenet` has it, less
-pooling and classifier: 11,186,112 parameters. It is part of the generator and trained with it. It
-sees L as it saw pictures: in [0, 1], stacked three times, less ImageNet's mean, over its deviation.
+The encoder is keras-hub's ResNet18 (He et al. 2016) as in its preset `resnet_18_imagenet`, without
+pooling and classifier: 11,186,112 parameters. It is part of the generator and trained with it. Its
+input is L mapped to [0, 1], stacked three times and normalized by ImageNet's mean and standard
+deviation, like the images that it was trained on.
 
 The decoder goes up from 1/32 in five steps of 256, 128, 64, 64 and 32 filters. In each:
 
@@ -14,37 +15,35 @@ The decoder goes up from 1/32 in five steps of 256, 128, 64, 64 and 32 filters. 
     append  the encoder at 1/16, 1/8, 1/4, 1/2 (after its first ReLU); at full size, L
     twice   3x3 conv, batch norm, ReLU
 
-Last, a 1x1 conv to 2 channels and tanh. The sub-pixel kernels start from ICNR (Aitken et al. 2017):
-the four places that one grows into start alike, so that there is no checkerboard to unlearn. The
-last kernel starts from N(0, 0.02), near grey, the others from He.
+At the end, a 1x1 conv to 2 channels and tanh. The sub-pixel kernels start from ICNR (Aitken et al.
+2017): the four pixels that each pixel becomes start equal, so that there is no checkerboard pattern
+to unlearn. The last kernel starts from N(0, 0.02), near gray, the others from He.
 14,357,154 parameters, 14,345,378 of them trainable (transposed: 16,493,634 and 16,481,858).
 
-The variant of one report, by `upsampling="transposed"`, has 4x4 transposed convolutions of stride 2
-and ReLU instead of the sub-pixel ones. Its output, by `output_activation="sigmoid"`, is a
-sigmoid, with ab mapped to [0, 1]: here 2 * sigmoid - 1, the same colours on our scale.
+One report has 4x4 transposed convolutions of stride 2 and ReLU instead of the sub-pixel ones:
+`upsampling="transposed"`. Its output is a sigmoid, with ab mapped to [0, 1]:
+`output_activation="sigmoid"`, here 2 * sigmoid - 1, the same colors in [-1, 1].
 
-Weights of the encoder, in `load_backbone`:
+Weights of the encoder, for `load_backbone`:
 - `imagenet`: the preset `resnet_18_imagenet`, from Kaggle.
-- a folder: a preset of this architecture, as `save_to_preset` of a ResNetBackbone writes it.
+- a folder: a preset of this architecture, written by `save_to_preset` of a ResNetBackbone.
 - a `.weights.h5` path: written by `save_weights` of such a ResNetBackbone.
 - `random`: the untrained weights that the model was built with.
 """
 
-import contextlib
-import os
 import warnings
-from collections.abc import Iterator
 from types import ModuleType
 
 import keras
-import tensorflow as tf
 from keras import layers
 
 from koalagan import precision
-from koalagan.errors import UserError, one_line
 from koalagan.models import presets
-from koalagan.models.generators.sizes import image_shape
+from koalagan.models.generators.sizes import ImageSize, image_shape
 from koalagan.models.layers.batch_norm import FusedBatchNormalization
+from koalagan.models.layers.stacking import StackNormalized
+from koalagan.models.layers.subpixel import ICNR, DepthToSpace
+from koalagan.models.weights import LOADING_ERRORS, WeightsFlag
 
 STRIDE = 32
 UPSAMPLINGS = ("subpixel", "transposed")
@@ -63,64 +62,28 @@ _RESNET18 = {
 # From 1/32 up to the full size.
 _DECODER_FILTERS = (256, 128, 64, 64, 32)
 
-_PRESET = presets.Preset(
+PRESET = presets.Preset(
+    name="imagenet",
     handle="keras/resnetv1/keras/resnet_18_imagenet/3",
     files=("config.json", "model.weights.h5"),
     writer="ResNetBackbone",
-    flag="--backbone_weights",
-    accepted="imagenet, a preset's folder, a path ending in .weights.h5, or random",
+    flag=WeightsFlag(
+        "--backbone_weights",
+        accepted="imagenet, an existing preset folder, a path ending in .weights.h5, or random",
+        network="keras-hub's ResNet18",
+    ),
 )
 
 
-@keras.saving.register_keras_serializable("koalagan")
-class StackNormalized(layers.Layer):
-    """`L [B,H,W,1] in [-1,1] -> [B,H,W,3]`: a grey picture normalised by ImageNet's statistics."""
-
-    def call(self, lightness):
-        # (L + 1) / 2 less the mean, over the deviation, in one multiplication and one addition.
-        scale = [0.5 / std for std in presets.IMAGENET_STD]
-        offset = [
-            (0.5 - mean) / std
-            for mean, std in zip(presets.IMAGENET_MEAN, presets.IMAGENET_STD, strict=True)
-        ]
-        return lightness * tf.constant(scale) + tf.constant(offset)
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], 3)
-
-
-@keras.saving.register_keras_serializable("koalagan")
-class DepthToSpace(layers.Layer):
-    """`[B,h,w,4C] -> [B,2h,2w,C]`: channel (2i + j)C + c becomes channel c at offset (i, j)."""
-
-    def call(self, features):
-        return tf.nn.depth_to_space(features, 2)
-
-    def compute_output_shape(self, input_shape):
-        batch, height, width, channels = input_shape
-        double = (side and 2 * side for side in (height, width))
-        return (batch, *double, channels // 4)
-
-
-@keras.saving.register_keras_serializable("koalagan")
-class ICNR(keras.initializers.Initializer):
-    """He's normal, the same for the four places that `DepthToSpace` makes of one (ICNR)."""
-
-    def __call__(self, shape, dtype=None):
-        *kernel, filters = shape
-        one = keras.initializers.HeNormal()((*kernel, filters // 4), dtype)
-        return tf.concat([one] * 4, axis=-1)
-
-
 def _with_fused_norm(layer: layers.Layer) -> layers.Layer:
-    """A copy of the layer, a batch norm by the fused kernel."""
-    fused = type(layer) is layers.BatchNormalization
-    kind = FusedBatchNormalization if fused else type(layer)
+    """Copies a layer, replacing Keras's batch normalization by ours."""
+    is_norm = type(layer) is layers.BatchNormalization
+    kind = FusedBatchNormalization if is_norm else type(layer)
     return kind.from_config(layer.get_config())
 
 
 def _up(x, filters: int, upsampling: str, name: str):
-    """Twice the size, `filters` channels."""
+    """Doubles height and width; returns `filters` channels."""
     if upsampling == "transposed":
         return layers.Conv2DTranspose(
             filters,
@@ -151,25 +114,27 @@ def _conv(x, filters: int, name: str):
 
 
 def build(
-    image_size=256, upsampling: str = "subpixel", output_activation: str = "tanh"
+    image_size: ImageSize = 256, upsampling: str = "subpixel", output_activation: str = "tanh"
 ) -> keras.Model:
     """Builds the generator; see the module's docstring for its input and output.
 
-    Nothing is downloaded: the encoder's weights are random until `load_backbone`.
+    Downloads nothing: the encoder's weights are random until `load_backbone`.
 
     Args:
-        image_size: an int or (height, width), multiples of 32; None for a side of any size.
+        image_size: an int or (height, width), multiples of 32; None for a side of any length.
         upsampling: `subpixel` or `transposed`.
         output_activation: `tanh` or `sigmoid`.
 
     Raises:
-        UserError: the image size does not divide by 32, or keras-hub is not installed.
-        ValueError: `upsampling` or `output_activation` is none of those.
+        UserError: the image size is not a multiple of 32, or keras-hub is not installed.
+        ValueError: `upsampling` or `output_activation` has another value.
     """
     if upsampling not in UPSAMPLINGS:
-        raise ValueError(f"upsampling is {upsampling!r}, not one of {UPSAMPLINGS}.")
+        raise ValueError(f"upsampling must be one of {UPSAMPLINGS}, not {upsampling!r}.")
     if output_activation not in OUTPUT_ACTIVATIONS:
-        raise ValueError(f"output_activation is {output_activation!r}, not {OUTPUT_ACTIVATIONS}.")
+        raise ValueError(
+            f"output_activation must be one of {OUTPUT_ACTIVATIONS}, not {output_activation!r}."
+        )
     height, width = image_shape(image_size, STRIDE)
     lightness = keras.Input((height, width, 1), name="L", dtype="float32")
     resnet = _keras_hub_models().ResNetBackbone(**_RESNET18, image_shape=(height, width, 3))
@@ -193,10 +158,11 @@ def build(
         x = layers.Concatenate(name=f"decoder_{step}_skip")([x, skip])
         x = _conv(x, filters, f"decoder_{step}_1")
         x = _conv(x, filters, f"decoder_{step}_2")
+    # "colour" is the name in models that were saved by earlier versions.
     x = layers.Conv2D(
         2, 1, kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02), name="colour"
     )(x)
-    # In float32 whatever the policy: it is the model's output, and bfloat16 would quantise ab.
+    # Always float32: it is the model's output, and bfloat16 would quantize ab.
     if output_activation == "tanh":
         ab = layers.Activation("tanh", dtype="float32", name="ab")(x)
     else:
@@ -206,84 +172,59 @@ def build(
 
 
 def load_backbone(model: keras.Model, weights: str) -> None:
-    """Sets the weights of the encoder of `model`, which comes from `build`, and no others.
+    """Sets the weights of the encoder and leaves the others.
 
     Args:
-        model: the generator.
+        model: the generator, from `build`.
         weights: `imagenet`, a preset's folder, a path that ends in `.weights.h5`, or `random`.
 
     Raises:
-        UserError: `weights` is none of these, or its files cannot be had, read or used.
+        UserError: `weights` is none of these, or its files cannot be downloaded, read or used.
     """
     if weights == "random":
         return
-    if weights == "imagenet":
-        resnet = _read_preset(_PRESET.download())
-    elif os.path.isdir(weights):
-        resnet = _read_preset(weights)
+    if folder := PRESET.folder(weights):
+        resnet = _read_preset(folder)
     elif weights.endswith(".weights.h5"):
         resnet = _read_keras_file(weights)
     else:
-        raise _PRESET.not_accepted(weights)
-    theirs = {weight.path: weight for weight in resnet.weights}
+        raise PRESET.flag.not_accepted(weights)
+    published = {weight.path: weight for weight in resnet.weights}
     for weight in model.get_layer("encoder").weights:
-        weight.assign(theirs[weight.path])
+        weight.assign(published[weight.path])
 
 
 def fetch(weights: str) -> None:
-    """Downloads what `weights` needs and is not there yet.
+    """Downloads the files that `weights` needs, unless they are cached.
 
     Raises:
-        UserError: it cannot be downloaded, or keras-hub is not installed.
+        UserError: they cannot be downloaded, or keras-hub is not installed.
     """
-    if weights == "imagenet":
+    if weights == PRESET.name:
         _keras_hub_models()
-        _PRESET.download()
+        PRESET.download()
 
 
 def _keras_hub_models() -> ModuleType:
     return presets.keras_hub("--generator=resnet18_unet").models
 
 
-@contextlib.contextmanager
-def _loading() -> Iterator[None]:
-    """In float32; what Keras only warns of, such as weights that the file lacks, is an error."""
-    with precision.policy("float32"), warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        yield
-
-
 def _read_preset(folder: str) -> keras.Model:
-    _PRESET.check_folder(folder)
     models = _keras_hub_models()
     try:
-        with _loading():
+        with precision.policy("float32"), warnings.catch_warnings():
+            # Keras only warns about weights that the files do not hold.
+            warnings.simplefilter("error", UserWarning)
             resnet = models.ResNetBackbone.from_preset(folder)
-    except presets.LOADING_ERRORS as error:
-        raise UserError(
-            f"{folder} is damaged or is not a preset that save_to_preset of keras-hub's "
-            f"ResNetBackbone wrote ({one_line(error)}): delete it to have imagenet downloaded "
-            f"again, or pass another --backbone_weights={_PRESET.accepted}"
-        ) from error
-    config = resnet.get_config()
-    if differing := [key for key, value in _RESNET18.items() if config[key] != value]:
-        raise UserError(
-            f"{folder} holds another network than ResNet18, with another {', '.join(differing)}: "
-            f"pass another --backbone_weights={_PRESET.accepted}"
-        )
+        presets.check_config(resnet.get_config(), _RESNET18)
+    except LOADING_ERRORS as error:
+        raise PRESET.damaged(folder, error) from error
     return resnet
 
 
 def _read_keras_file(path: str) -> keras.Model:
-    _PRESET.check_file(path)
     models = _keras_hub_models()
-    try:
-        with _loading():
-            resnet = models.ResNetBackbone(**_RESNET18)
-            resnet.load_weights(path)
-    except presets.LOADING_ERRORS as error:
-        raise UserError(
-            f"{path} is damaged or holds another network's weights ({one_line(error)}): "
-            "--backbone_weights needs a file written by save_weights of keras-hub's ResNet18"
-        ) from error
+    with precision.policy("float32"):
+        resnet = models.ResNetBackbone(**_RESNET18)
+    PRESET.flag.load_file(resnet, path)
     return resnet

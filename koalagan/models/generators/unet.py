@@ -4,30 +4,30 @@
 Inputs (a dict): `L` float32 [B,H,W,1] in [-1,1], H and W multiples of 256.
 Output: `ab` float32 [B,H,W,2] in [-1,1].
 
-Architecture, as `UnetGenerator(1, 2, num_downs=8, ngf=64, use_dropout=True)` of the authors'
-PyTorch code has it (4x4 convolutions, stride 2, padding 1; N = batch norm, D = dropout 0.5):
+Architecture, as in `UnetGenerator(1, 2, num_downs=8, ngf=64, use_dropout=True)` of the authors'
+PyTorch code (4x4 convolutions, stride 2, padding 1; N = batch norm, D = dropout 0.5):
 
     down_1..8   64, 128 N, 256 N, 512 N, 512 N, 512 N, 512 N, 512    LeakyReLU 0.2 before 2..8
     up_8..1     512 N, 512 N D, 512 N D, 512 N D, 256 N, 128 N, 64 N, 2 tanh     ReLU before each
 
-Level k lies at 1/2^k of the size: down_8 is 1x1 for 256x256, and up_k leads from level k to k-1.
-There up_(k-1) takes both what down_(k-1) gave (the skip) and what up_k gave.
-Only up_1 has a bias: the authors' code gives none to the other convolutions, not even to down_1 and
-down_8, which no norm follows. Weights start from N(0, 0.02), the norms' scales from N(1, 0.02).
+Level k is 1/2^k of the size: down_8 is 1x1 for 256x256, and up_k leads from level k to k-1. The
+input of up_(k-1) is the output of down_(k-1) (the skip) and that of up_k, concatenated.
+Only up_1 has a bias: the authors' code gives the other convolutions none, not even down_1 and
+down_8, which no norm follows. Kernels start from N(0, 0.02), the norms' gammas from N(1, 0.02).
 54,409,858 trainable parameters, 39,072,386 without skips.
 
-Dropout is the network's only noise. The paper leaves it on when colouring, and so does
-`dropout_at_inference`; its norms then use the batch's statistics, ours always the moving ones, so
-that what one picture becomes does not depend on its batch.
+Dropout is the network's only noise. The paper keeps it on at inference, and so does
+`dropout_at_inference`. The paper's norms then use the statistics of the batch; here they always use
+the moving ones, so that the result for one image does not depend on the others in its batch.
 """
 
 import keras
 from keras import layers
 
-from koalagan.models.generators.sizes import image_shape
+from koalagan.models.generators.sizes import ImageSize, image_shape
+from koalagan.models.layers.activations import leaky_relu
 from koalagan.models.layers.batch_norm import FusedBatchNormalization
 from koalagan.models.layers.dropout import Dropout
-from koalagan.models.patchgan import leaky_relu
 
 STRIDE = 256
 
@@ -48,10 +48,10 @@ def _norm(x, name: str):
 
 
 def _down(x, level: int):
-    """Level `level` from the one before it."""
+    """From level `level - 1` to `level`."""
     if level > 1:
         x = layers.Activation(leaky_relu, name=f"leaky_{level}")(x)
-    # "same" pads 1 on every side, as the reference does: 4x4, stride 2, even sizes.
+    # "same" pads 1 on every side for 4x4 kernels, stride 2 and even sizes, as the authors' code.
     x = layers.Conv2D(
         _FILTERS[level - 1],
         4,
@@ -65,7 +65,7 @@ def _down(x, level: int):
 
 
 def _up(x, level: int):
-    """The level before `level`, from it; without what comes after the outermost convolution."""
+    """From level `level` to `level - 1`, up to the norm; the outermost convolution has none."""
     filters = _FILTERS[level - 2] if level > 1 else 2
     x = layers.Activation("relu", name=f"relu_{level}")(x)
     x = layers.Conv2DTranspose(
@@ -81,7 +81,7 @@ def _up(x, level: int):
 
 
 def build(
-    image_size=256,
+    image_size: ImageSize = 256,
     skips: bool = True,
     dropout: float = 0.5,
     dropout_at_inference: bool = False,
@@ -89,13 +89,14 @@ def build(
     """Builds the generator; see the module's docstring for its input and output.
 
     Args:
-        image_size: an int or (height, width), multiples of 256; None for a side of any size.
-        skips: append what went down to what comes up; without, it is an encoder-decoder.
-        dropout: the rate in the three inner up blocks; 0 has no such layers.
-        dropout_at_inference: drop out in every call, not only in training.
+        image_size: an int or (height, width), multiples of 256; None for a side of any length.
+        skips: append each level of the encoder to the decoder's. If False, the network is a plain
+            encoder-decoder.
+        dropout: the rate in the three inner up blocks; 0 adds no dropout layers.
+        dropout_at_inference: apply dropout in every call, not only in training.
 
     Raises:
-        UserError: the image size does not divide by 256.
+        UserError: the image size is not a multiple of 256.
     """
     height, width = image_shape(image_size, STRIDE)
     lightness = keras.Input((height, width, 1), name="L", dtype="float32")
@@ -105,12 +106,12 @@ def build(
         encoded[level] = x = _down(x, level)
     for level in range(_LEVELS, 0, -1):
         if skips and level < _LEVELS:
-            # The reference's LeakyReLU works in place, so that its skips are LeakyReLU'd. The ReLU
-            # that follows makes that the same function: ReLU(LeakyReLU(x)) = ReLU(x).
+            # The authors' LeakyReLU works in place and changes their skips. The result is the same,
+            # since a ReLU follows: ReLU(LeakyReLU(x)) = ReLU(x).
             x = layers.Concatenate(name=f"skip_{level}")([encoded[level], x])
         x = _up(x, level)
         if dropout and level in _DROPOUT_LEVELS:
             x = Dropout(dropout, dropout_at_inference, name=f"dropout_{level}")(x)
-    # tanh in float32 whatever the policy: it is the model's output, and bfloat16 would quantise ab.
+    # Always float32: it is the model's output, and bfloat16 would quantize ab.
     ab = layers.Activation("tanh", dtype="float32", name="ab")(x)
     return keras.Model({"L": lightness}, ab, name="unet")

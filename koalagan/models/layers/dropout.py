@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Dropout as a generator's noise, also on when it colours (Isola et al. 2017, 3.1 and 3.3)."""
+"""Dropout as a generator's noise, optionally at inference too (Isola et al. 2017, 3.1 and 3.3)."""
 
 import keras
 from keras import layers
@@ -7,19 +7,19 @@ from keras import layers
 
 @keras.saving.register_keras_serializable("koalagan")
 class Dropout(layers.Dropout):
-    """Keras's dropout that can also be on outside training, and whose noise checkpoints continue.
+    """Keras's Dropout that can also drop at inference and keeps its random state in checkpoints.
 
     Args:
-        rate: of the values, how many become zero; above 0.
-        at_inference: on in every call. Giving the layer `training=True` in a functional model is
-            not enough: a call of the model with `training=False` overrides it.
+        rate: the fraction of values that become zero; above 0.
+        at_inference: drop in every call. Calling the layer with `training=True` in a functional
+            model is not enough: a call of the model with `training=False` overrides it.
     """
 
     def __init__(self, rate: float, at_inference: bool = False, **kwargs):
         super().__init__(rate, **kwargs)
         self.at_inference = at_inference
-        # As a TensorFlow variable it becomes part of checkpoints and SavedModels, which leave out
-        # Keras's seed generators: a continued run goes on with the same noise.
+        # Checkpoints and SavedModels leave out Keras's seed generators but include this TensorFlow
+        # variable, so that a resumed run continues the same noise.
         self.seed_state = self.seed_generator.state.value
 
     def call(self, inputs, training=False):
