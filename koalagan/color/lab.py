@@ -5,9 +5,9 @@
     L    float32  [..., H, W, 1]  L*/50 - 1, in [-1, 1]
     ab   float32  [..., H, W, 2]  a*/110 and b*/110; sRGB spans [-0.98, 0.90]
 
-Lab is CIE 1976 L*a*b* under D65 (2 degree observer), computed by `tensorflow_io.experimental.color`.
-The way back, and lightness alone, are implemented here with the same constants. All functions are
-pure TensorFlow: they run eagerly, in tf.data, under XLA and in a SavedModel, on any size.
+Lab is CIE 1976 under D65 (2 degree observer), computed by `tensorflow_io.experimental.color`. The
+way back, and lightness alone, are implemented here with the same constants. All functions are pure
+TensorFlow: they run eagerly, in tf.data, under XLA and in a SavedModel, on any size.
 """
 
 import warnings
@@ -26,10 +26,10 @@ with warnings.catch_warnings():
 _L_HALF_RANGE = 50.0
 _AB_RANGE = 110.0
 
-# sRGB and Lab, with the constants of tensorflow-io and scikit-image. Their own functions are not
-# enough: whether a color lies outside sRGB is only visible before the clipping that they end in, and
-# full-size photographs need lightness alone, which joins 24 megapixels with their colors in 0.6 of
-# the time.
+# sRGB and Lab, with the constants of tensorflow-io and scikit-image. Theirs do not suffice:
+# whether a color lies outside sRGB is only visible before the clipping that they end in, and
+# full-size photographs need lightness alone (24 megapixels are joined with their colors in 0.6 of
+# the time that their functions take).
 _F_LINEAR_UP_TO = 0.2068966
 _F_LINEAR_SLOPE = 7.787
 _WHITE_D65 = (0.95047, 1.0, 1.08883)
