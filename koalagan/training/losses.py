@@ -9,17 +9,17 @@ import tensorflow as tf
 
 
 def gan_loss(logits: tf.Tensor, real: bool, kind: str = "vanilla") -> tf.Tensor:
-    """How far patch logits are from judging a picture real (or fake); mean over patches.
+    """The adversarial loss of patch logits for a target, real or fake; mean over patches.
 
     Args:
         logits: [B,h,w,1].
-        real: the verdict asked for. The generator asks for `real=True` on its own pictures: the
+        real: the target. The generator is trained with `real=True` on its own pictures: the
             non-saturating form (Goodfellow et al. 2014, section 3).
         kind: "vanilla", cross-entropy on logits, or "lsgan", squared distance to 1 or 0
             (Mao et al. 2017, with a = 0, b = c = 1, without the half).
 
     Raises:
-        ValueError: another kind.
+        ValueError: `kind` is neither.
     """
     logits = tf.cast(logits, tf.float32)
     if kind == "vanilla":
@@ -33,7 +33,7 @@ def pixel_loss(predicted_ab: tf.Tensor, true_ab: tf.Tensor, kind: str = "l1") ->
     """Mean distance of colors [B,H,W,2]: "l1", as in pix2pix, or "l2", as in Deep Koalarization.
 
     Raises:
-        ValueError: another kind.
+        ValueError: `kind` is neither.
     """
     difference = tf.cast(predicted_ab, tf.float32) - tf.cast(true_ab, tf.float32)
     if kind == "l1":
