@@ -1,37 +1,39 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Measures how fast koalagan is on the machine it runs on.
+"""Measures the speed of koalagan on this machine.
 
-    python experiments/benchmark.py --cases=train_step,pipeline --generator=inception_fusion \\
-        --mixed_precision=bfloat16 --discriminator_every=1,5 --output=FILE.json \\
-        [--peer=STEP.py --peer_python=PYTHON]
+    python experiments/benchmark/benchmark.py --cases=train_step,pipeline \\
+        --generator=inception_fusion --mixed_precision=bfloat16 --discriminator_every=1,5 \\
+        --output=FILE.json [--peer=STEP.py --peer_python=PYTHON]
 
     pretrain_step  one step of L1 pretraining on a batch in memory
-    train_step     one adversarial step, the discriminator's turns included
-    recipe         20 + 15 passes with frozen networks asked once, and in every step, from the parts
-    forms          the adversarial step with one fast form after the other in its plain form
+    train_step     one adversarial step, averaged over the discriminator's turns
+    recipe         20 + 15 epochs with frozen networks run once, and in every step, from the parts
+    forms          the adversarial step with each fast form in turn replaced by its plain form
     train          `python -m koalagan.train` on a prepared store, with input, logs and checkpoints
     pipeline       the input pipeline alone, on all cores and on one
-    prepare        filling a store: decode and resize, and each frozen network
-    inference      the SavedModel's signatures at three sizes of picture
+    prepare        filling a store: decoding and resizing, and each frozen network
+    inference      the SavedModel's signatures at three picture sizes
     colorize       `python -m koalagan.colorize` on a folder of photographs
     startup        `--help`, `import koalagan`, and from the command to the first step
     profile        the operations that take most of a train_step, of all threads' time
 
-Each runs in a process of its own, after a warm-up. Rates are medians over --rounds, beside their
-lowest and highest; those of `train` are over its epochs; those of `colorize` and of the frozen
-networks that fill a store were taken once. Memory is the most that the measured process had at
-once. Steps stand beside the matrix product's rate in the same dtype, measured between the rounds;
-their arithmetic is the networks' nominal one (see `roofline`).
+Each case runs in its own process, after a warm-up. Rates are medians over --rounds, with the lowest
+and highest; those of `train` are over its epochs; those of `colorize` and of the frozen networks
+that fill a store are single measurements. Memory is the peak of the measured process. Steps are
+compared with the rate of a matrix product in the same dtype, measured between the rounds; their
+arithmetic is the nominal one of the networks (see `roofline`).
 
-The JSON has each result as soon as it is there; stopped, the same command goes on, and other cases
-with the same settings are added to it.
+The JSON file receives each result as soon as it is available. The same command continues an
+interrupted benchmark and adds further cases with the same settings.
 
 --peer runs another program's step in alternation with ours: a Python file that takes --batch,
 --size, --dtype, --discriminator_every and --threads, does the work of the fusion generator without
-segmentation on the processor, and prints a line with "N pictures/s".
+segmentation on the CPU, and prints a line with "N pictures/s".
 """
 
 import concurrent.futures
+import dataclasses
+import importlib
 import itertools
 import multiprocessing.connection
 import os
@@ -42,37 +44,32 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import benchmark_report
-from absl import flags
+from koalagan import cli, options
+from koalagan.data.settings import PictureSettings
+from koalagan.errors import UserError, one_line
+from koalagan.models.generators import GENERATORS
+from koalagan.options import option
 
-from koalagan import errors, lazy, precision
-from koalagan.data import flags as data_flags
-from koalagan.errors import UserError
-from koalagan.models import GENERATORS
-
-benchmark_cases = lazy.module("benchmark_cases")
-benchmark_commands = lazy.module("benchmark_commands")
-benchmark_steps = lazy.module("benchmark_steps")
-
-# Where the function is that measures a case: it bears the case's name.
+# The module with the function that measures a case; the function has the case's name.
 _CASES = {
-    "pretrain_step": benchmark_steps,
-    "train_step": benchmark_steps,
-    "recipe": benchmark_steps,
-    "forms": benchmark_steps,
-    "train": benchmark_commands,
-    "pipeline": benchmark_cases,
-    "prepare": benchmark_cases,
-    "inference": benchmark_cases,
-    "colorize": benchmark_commands,
-    "startup": benchmark_commands,
-    "profile": benchmark_steps,
+    "pretrain_step": "benchmark_steps",
+    "train_step": "benchmark_steps",
+    "recipe": "benchmark_steps",
+    "forms": "benchmark_steps",
+    "train": "benchmark_commands",
+    "pipeline": "benchmark_cases",
+    "prepare": "benchmark_cases",
+    "inference": "benchmark_cases",
+    "colorize": "benchmark_commands",
+    "startup": "benchmark_commands",
+    "profile": "benchmark_steps",
 }
-# What a case finds done, by a process that has ended: it must not count for time or memory.
+# Functions of benchmark_cases that run before a case, in a process that ends: their time and memory
+# must not count.
 _SETUPS = {
     "train": "prepare_stores",
     "startup": "prepare_stores",
@@ -80,7 +77,7 @@ _SETUPS = {
     "inference": "export_untrained",
     "colorize": "export_untrained",
 }
-# What a case is measured for every combination of.
+# A case is measured for every combination of these.
 _NETWORK = ("generator", "segmentation")
 _STEP = (*_NETWORK, "mixed_precision", "discriminator_every")
 _VARIED = {
@@ -110,13 +107,49 @@ _SHARED = (
     "store_dir",
     "rounds",
 )
+_PRECISIONS = ("auto", "float32", "float16", "bfloat16")
 _PEER_RATE = re.compile(r"([\d.]+) pictures/s")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures(PictureSettings):
+    """Pictures."""
+
+    dataset: str = option("koala_scenes", "A TensorFlow Datasets name, or 'folder'.")
+    train_split: str = option("train[:320]", "Pictures for the cases that need some.")
+    eval_split: str = option("validation[:16]", "Pictures that `train` validates on.")
+    image_size: int = option(256, "Side of the square pictures that the model sees.", minimum=8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurements:
+    """Measurements; flags with several values take them separated by commas."""
+
+    cases: str = option(",".join(_CASES), "What to measure.")
+    generator: str = option("inception_fusion", "One or more generators.")
+    segmentation: bool = option(False, "inception_fusion with its segmentation layer.")
+    mixed_precision: str = option("auto", "One or more dtypes of computations.")
+    discriminator_every: str = option("1,5", "One or more values, for the steps.")
+    batch_size: int = option(16, "Pictures in a step.", minimum=1)
+    rounds: int = option(7, "Measurements after the warm-up.", minimum=1)
+    output: str = option(None, "The JSON file to write.", required=True)
+    peer: str | None = option(None, "A Python file with another program's step.")
+    peer_python: str | None = option(None, "The Python interpreter that runs it.")
+    alternations: int = option(3, "Runs of the peer, and of our step.", minimum=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkSettings:
+    """The flags of this command."""
+
+    pictures: Pictures = Pictures()
+    measurements: Measurements = Measurements()
 
 
 def _end_with_parent() -> None:
     """Ends this process, and the command that it measures, as soon as its parent has ended.
 
-    One that was killed cannot do it, and a measurement that goes on spoils the next ones.
+    A killed parent cannot do this, and a leftover measurement would spoil the next ones.
     """
 
     def wait():
@@ -128,13 +161,13 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _in_a_process(work, *arguments) -> Any:
-    """What `work` returns, in a process of its own.
+def in_a_process(work: Callable, *arguments) -> Any:
+    """Returns what `work` returns, in a process of its own.
 
     Raises:
         UserError: it cannot be measured here, or its process was killed.
     """
-    # Spawned, not forked: TensorFlow does not survive a fork, and cores are chosen at its start.
+    # Spawned, not forked: TensorFlow does not survive a fork, and reads the CPU affinity at start.
     spawn = multiprocessing.get_context("spawn")
     try:
         with concurrent.futures.ProcessPoolExecutor(
@@ -145,17 +178,31 @@ def _in_a_process(work, *arguments) -> Any:
         raise UserError("its process was killed: it may need more memory than there is.") from error
 
 
-def _measure(case: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+def measure(case: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Measures one case in this process.
+
+    Args:
+        case: its name.
+        settings: see `benchmark_cases`.
+    """
+    import benchmark_cases
+
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: settings["cores"]])
-    results = getattr(_CASES[case], case)(settings)
+    results = getattr(importlib.import_module(_CASES[case]), case)(settings)
     memory = {"peak_memory_gb": benchmark_cases.memory_peak() / 1e9}
     varied = {name: settings[name] for name in _VARIED[case]}
     empty = {"pictures_per_second": None}
     return [{"case": case, **varied, **empty, **memory, **result} for result in results]
 
 
-def _run_case(case: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The results of one case.
+def _set_up(case: str, settings: Mapping[str, Any]) -> None:
+    import benchmark_cases
+
+    getattr(benchmark_cases, _SETUPS[case])(settings)
+
+
+def run_case(case: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Measures one case in a process of its own, after what it needs.
 
     Raises:
         UserError: it cannot be measured with these settings.
@@ -163,15 +210,15 @@ def _run_case(case: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         settings = {**settings, "folder": folder}
         if case in _SETUPS:
-            _in_a_process(getattr(benchmark_cases, _SETUPS[case]), settings)
-        return _in_a_process(_measure, case, settings)
+            in_a_process(_set_up, case, settings)
+        return in_a_process(measure, case, settings)
 
 
-def _peer_rate(command: Sequence[str], settings: Mapping[str, Any]) -> float:
+def peer_rate(command: Sequence[str], settings: Mapping[str, Any]) -> float:
     """Pictures per second of the other program's step.
 
     Raises:
-        UserError: it fails, or does not say.
+        UserError: it fails, or prints no rate.
     """
     command = [
         *command,
@@ -188,24 +235,27 @@ def _peer_rate(command: Sequence[str], settings: Mapping[str, Any]) -> float:
     rate = _PEER_RATE.search(done.stdout)
     if done.returncode or not rate:
         raise UserError(
-            f"the peer ({' '.join(command)}) ended with {done.returncode} and no rate: "
-            f"{errors.one_line(done.stderr or done.stdout)}."
+            f"the peer ({' '.join(command)}) ended with status {done.returncode} and printed no "
+            f"rate: {one_line(done.stderr or done.stdout)}."
         )
     return float(rate[1])
 
 
-def _beside(
+def compare_with_peer(
     peer: Sequence[str], settings: Mapping[str, Any], alternations: int
 ) -> list[dict[str, Any]]:
-    """train_step and the peer's step in alternation: our median run, with both rates and ratios.
+    """Measures train_step and the peer's step in alternation.
+
+    Returns:
+        Our median run, with the peer's rate and the ratios.
 
     Raises:
         UserError: one of them cannot be run.
     """
     runs, ratios, theirs = [], [], []
     for _ in range(alternations):
-        theirs.append(_peer_rate(peer, settings))
-        (run,) = _run_case("train_step", settings)
+        theirs.append(peer_rate(peer, settings))
+        (run,) = run_case("train_step", settings)
         runs.append(run)
         ratios.append(run["pictures_per_second"] / theirs[-1])
     runs.sort(key=lambda run: run["pictures_per_second"])
@@ -219,7 +269,7 @@ def _beside(
     ]
 
 
-def is_peers(case: str, settings: Mapping[str, Any]) -> bool:
+def is_comparable(case: str, settings: Mapping[str, Any]) -> bool:
     """Whether the peer does the same work."""
     return (
         case == "train_step"
@@ -229,48 +279,77 @@ def is_peers(case: str, settings: Mapping[str, Any]) -> bool:
     )
 
 
-def _jobs(given: flags.FlagValues) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Each case with each combination that it is measured for, and with all its settings."""
+def _choices(name: str, given: str, known: Sequence[str]) -> list[str]:
+    """The values of a flag that takes several.
+
+    Raises:
+        UserError: one of them is unknown, or there is none.
+    """
+    values = [value.strip() for value in given.split(",")]
+    if not set(values) <= set(known):
+        raise UserError(f"--{name}={given}: choose from {', '.join(known)}.")
+    return values
+
+
+def jobs(given: Measurements, shared: Mapping[str, Any]) -> Iterator[tuple[str, dict, dict]]:
+    """Each case with each combination that it is measured for, and with all its settings.
+
+    Raises:
+        UserError: a flag has an unknown value.
+    """
+    cases = _choices("cases", given.cases, list(_CASES))
+    generators = _choices("generator", given.generator, list(GENERATORS))
+    dtypes = _choices("mixed_precision", given.mixed_precision, _PRECISIONS)
+    every = given.discriminator_every.split(",")
+    if not all(re.fullmatch("[1-9][0-9]*", number) for number in every):
+        raise UserError(
+            f"--discriminator_every={given.discriminator_every}: give positive whole numbers."
+        )
+    # They import TensorFlow: after the flags have been checked.
+    import benchmark_cases
+
+    from koalagan import precision
+
     cores = len(os.sched_getaffinity(0))
     varied = {
-        "generator": given.generator,
+        "generator": generators,
         "segmentation": [given.segmentation],
-        "mixed_precision": [precision.resolve(dtype) for dtype in given.mixed_precision],
-        "discriminator_every": [int(every) for every in given.discriminator_every],
+        "mixed_precision": [precision.resolve(dtype) for dtype in dtypes],
+        "discriminator_every": [int(number) for number in every],
         "cores": sorted({1, cores}),
         "picture": list(benchmark_cases.PICTURES),
     }
     first = {name: values[0] for name, values in varied.items()} | {"cores": cores}
-    shared = {name: given[name].value for name in _SHARED}
-    for case in given.cases:
+    for case in cases:
         for values in itertools.product(*(varied[name] for name in _VARIED[case])):
             combination = dict(zip(_VARIED[case], values, strict=True))
-            yield case, combination, shared | first | combination
+            yield case, combination, {**shared, **first, **combination}
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the command line; returns the exit status."""
-    given = flags.FLAGS
-    if len(argv) > 1:
-        raise UserError(f"benchmark takes only flags, and {argv[1]!r} is none: see --help.")
+def main(settings: BenchmarkSettings, _: list[str]) -> int:
+    """Runs the command; returns the exit status."""
+    given = settings.measurements
     if bool(given.peer) != bool(given.peer_python):
-        raise UserError("--peer and --peer_python go together: its file, and what runs it.")
+        raise UserError("--peer and --peer_python must be given together.")
+    shared = {name: options.values(settings)[name] for name in _SHARED}
+    planned = list(jobs(given, shared))
+
+    import benchmark_report
+
     output = Path(given.output)
-    shared = {name: given[name].value for name in _SHARED}
     report, failed = benchmark_report.begin(output, shared), False
-    jobs = list(_jobs(given))
-    for number, (case, combination, settings) in enumerate(jobs, 1):
+    for number, (case, combination, case_settings) in enumerate(planned, 1):
         shown = " ".join(f"{name}={value}" for name, value in combination.items())
-        print(f"[{number}/{len(jobs)}] {case} {shown}", file=sys.stderr, flush=True)
+        print(f"[{number}/{len(planned)}] {case} {shown}", file=sys.stderr, flush=True)
         if benchmark_report.holds(report, case, combination):
-            print("    measured before", file=sys.stderr, flush=True)
+            print("    measured already", file=sys.stderr, flush=True)
             continue
         try:
-            if given.peer and is_peers(case, settings):
+            if given.peer and is_comparable(case, case_settings):
                 peer = [given.peer_python, given.peer]
-                report["results"] += _beside(peer, settings, given.alternations)
+                report["results"] += compare_with_peer(peer, case_settings, given.alternations)
             else:
-                report["results"] += _run_case(case, settings)
+                report["results"] += run_case(case, case_settings)
         except UserError as error:
             print(f"koalagan: {case} {shown}: {error}", file=sys.stderr)
             failed = True
@@ -282,40 +361,7 @@ def main(argv: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def _define_flags() -> None:
-    data_flags.define_data_flags()
-    flags.FLAGS.set_default("dataset", "koala_scenes")
-    flags.DEFINE_string("train_split", "train[:320]", "Pictures for the cases that need some.")
-    flags.DEFINE_string("eval_split", "validation[:16]", "Pictures that `train` validates on.")
-    flags.DEFINE_list("cases", list(_CASES), "What to measure.")
-    flags.DEFINE_list("generator", ["inception_fusion"], "One or several.")
-    flags.DEFINE_boolean("segmentation", False, "inception_fusion with its segmentation layer.")
-    flags.DEFINE_list("mixed_precision", ["auto"], "One or several compute dtypes.")
-    flags.DEFINE_list("discriminator_every", ["1", "5"], "One or several, for the steps.")
-    flags.DEFINE_integer("batch_size", 16, "Pictures in a step.", lower_bound=1)
-    flags.DEFINE_integer("rounds", 7, "Measurements after the warm-up.", lower_bound=1)
-    flags.DEFINE_string("output", None, "The JSON file to write.", required=True)
-    flags.DEFINE_string("peer", None, "A Python file with another program's step.")
-    flags.DEFINE_string("peer_python", None, "The Python that runs it.")
-    flags.DEFINE_integer("alternations", 3, "Runs of the peer, and of ours.", lower_bound=1)
-    for name, known in (
-        ("cases", list(_CASES)),
-        ("generator", list(GENERATORS)),
-        ("mixed_precision", precision.CHOICES),
-    ):
-        flags.register_validator(
-            name,
-            lambda values, known=known: bool(values) and set(values) <= set(known),
-            f"name some of {', '.join(known)}",
-        )
-    flags.register_validator(
-        "discriminator_every",
-        lambda values: bool(values) and all(re.fullmatch("[1-9][0-9]*", each) for each in values),
-        "give whole numbers from 1 on",
-    )
-
+COMMAND = cli.Command(__doc__, BenchmarkSettings, main)
 
 if __name__ == "__main__":
-    _define_flags()
-    flags.adopt_module_key_flags(data_flags)
-    errors.run(main)
+    cli.run(COMMAND)

@@ -1,9 +1,9 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""The cases of `benchmark.py` on pictures, the store and the SavedModel, in its own processes.
+"""The cases of `benchmark.py` on pictures, the store and the SavedModel.
 
-Each takes the benchmark's settings (its flags by name, one value each, and "folder", a temporary
-one) and returns results: dicts with what the case varies itself, "pictures_per_second" and its
-"spread", the lowest and highest of the rounds.
+Each takes the settings of the benchmark (its flags by name, with one value each, and "folder", a
+temporary folder) and returns results: dicts with what the case itself varies, "pictures_per_second"
+and its "spread", the lowest and highest rate of the rounds.
 """
 
 import functools
@@ -15,23 +15,26 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from absl import flags
 from PIL import Image
 
-from koalagan import export, models, train
+import koalagan.run
+from koalagan import options
 from koalagan.color import lab
 from koalagan.data import features, store
 from koalagan.data import pipeline as input_pipeline
 from koalagan.data.koala_scenes import drawing
 from koalagan.errors import UserError
-from koalagan.training import run_flags
+from koalagan.models import frozen
+from koalagan.training import networks
+from koalagan.training import settings as run_settings
+from koalagan.training.settings import RunSettings
 
 Settings = Mapping[str, Any]
 
 # (height, width)
 PICTURES = {"256x256": (256, 256), "640x480": (480, 640), "6000x4000": (4000, 6000)}
-_ENOUGH_PICTURES = 16
-# The settings that are flags of `koalagan.train`.
+MINIMUM_PICTURES = 16
+# The settings that are also flags of `koalagan.train`.
 _TRAIN_FLAGS = (
     "dataset",
     "data_dir",
@@ -50,8 +53,8 @@ _TRAIN_FLAGS = (
 
 
 def memory_peak(pid: str = "self") -> int:
-    """The most memory that a running process has had at once, in bytes; 0 once it has ended."""
-    # Not getrusage, which counts what the process that started it had then.
+    """The peak memory of a running process, in bytes; 0 once it has ended."""
+    # Not getrusage, which also counts the memory that its parent had when it started.
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -61,55 +64,53 @@ def memory_peak(pid: str = "self") -> int:
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """How long `work` takes."""
+    """The time that `work` takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def summary(pictures: int, times: list[float]) -> dict[str, Any]:
-    """The rate of rounds that took `times` seconds, and its spread."""
+    """The median rate of rounds of so many pictures and `times` seconds each, and its spread."""
     return {
         "pictures_per_second": pictures / statistics.median(times),
         "spread": [pictures / max(times), pictures / min(times)],
     }
 
 
-def training_run(settings: Settings) -> flags.FlagValues:
-    """The flags of `koalagan.train` that the settings stand for, resolved; no weights trained."""
-    given = {name: settings.get(name) for name in _TRAIN_FLAGS}
-    run = run_flags.parse(
-        [f"--{name}={value}" for name, value in given.items() if value is not None]
+def training_run(settings: Settings) -> RunSettings:
+    """The settings of a run with the benchmark's settings, resolved, with untrained weights."""
+    given = {name: settings[name] for name in _TRAIN_FLAGS if settings.get(name) is not None}
+    run = options.replace(
+        RunSettings(),
+        workdir=f"{settings['folder']}/run",
+        embedding_weights="random",
+        segmentation_weights="random" if settings["segmentation"] else "none",
+        backbone_weights="random",
+        **given,
     )
-    run.set_default("workdir", f"{settings['folder']}/run")
-    # Defaults, which networks that the generator does not have may ignore.
-    for name in (*models.FROZEN, "backbone"):
-        run.set_default(f"{name}_weights", "random")
-    if not settings["segmentation"]:
-        run.set_default("segmentation_weights", "none")
-    run_flags.resolve(run)
-    return run
+    return run_settings.resolve(run)
 
 
 def open_store(settings: Settings, split: str) -> store.Store:
-    """The prepared pictures that the settings name, with what the generator takes beside L."""
+    """The prepared pictures of a split, with the generator's other inputs."""
     run = training_run(settings)
-    return train.prepare(run, train.open_split(run, split))
+    return koalagan.run.prepare_split(run, koalagan.run.open_split(run.data, split))
 
 
 def prepare_stores(settings: Settings) -> None:
     """Prepares both splits for the cases that only read them.
 
     Raises:
-        UserError: they are too small.
+        UserError: they have too few pictures.
     """
     training = open_store(settings, settings["train_split"])
     open_store(settings, settings["eval_split"])
-    train.check_batch(training_run(settings), len(training))
+    koalagan.run.check_batch(training_run(settings), len(training))
 
 
 def pipeline(settings: Settings) -> list[dict[str, Any]]:
-    """Training batches, as fast as they come."""
+    """The input pipeline alone, as fast as it delivers training batches."""
     prepared = open_store(settings, settings["train_split"])
     batch_size = settings["batch_size"]
     batches = iter(input_pipeline.training_batches(prepared, batch_size=batch_size, seed=0))
@@ -126,7 +127,7 @@ def pipeline(settings: Settings) -> list[dict[str, Any]]:
 
 
 def prepare(settings: Settings) -> list[dict[str, Any]]:
-    """Filling a store: the pictures, and what each frozen network says of them.
+    """Filling a store with the pictures, and with the outputs of each frozen network.
 
     Raises:
         UserError: there are too few pictures.
@@ -134,41 +135,40 @@ def prepare(settings: Settings) -> list[dict[str, Any]]:
     prepared, rates = prepared_pictures(settings)
     shown = {"image_size": settings["image_size"], "pictures": len(prepared)}
     results = [{**shown, "what": "decode, resize", **rates}]
-    for name in models.FROZEN:
+    for name in frozen.CLASSES:
         what, rate = f"{name}, mirror images too", frozen_rate(settings, prepared, name)
         results.append({**shown, "what": what, "pictures_per_second": rate})
     return results
 
 
 def prepared_pictures(settings: Settings) -> tuple[store.Store, dict[str, Any]]:
-    """The training pictures in a store without answers, made anew, and the rate of making it.
+    """A new store of the training pictures without frozen networks, and the rate of making it.
 
     Raises:
         UserError: there are too few pictures.
     """
     run = training_run(settings)
-    source = train.open_split(run, run.train_split)
-    if source.count < _ENOUGH_PICTURES:
+    source = koalagan.run.open_split(run.data, run.data.train_split)
+    if source.count < MINIMUM_PICTURES:
         raise UserError(
-            f"{run.train_split} has {source.count} pictures: name at least {_ENOUGH_PICTURES} to "
-            "measure preparing them."
+            f"{run.data.train_split} has {source.count} pictures, which is too few to measure "
+            f"preparing them: choose at least {MINIMUM_PICTURES}."
         )
-    for name in models.FROZEN:
-        run[f"{name}_weights"].value = "none"
+    run = options.replace(run, **{f"{name}_weights": "none" for name in frozen.CLASSES})
     times = []
     for number in range(1 + settings["rounds"]):
-        run.store_dir = f"{settings['folder']}/store-{number}"
+        run = options.replace(run, store_dir=f"{settings['folder']}/store-{number}")
         start = time.perf_counter()
-        prepared = train.prepare(run, source)
+        prepared = koalagan.run.prepare_split(run, source)
         times.append(time.perf_counter() - start)
     return prepared, summary(len(prepared), times[1:])
 
 
 def frozen_rate(settings: Settings, prepared: store.Store, name: str) -> float:
-    """Pictures a second, mirror images too, of a frozen network that fills a store.
+    """Pictures per second, each with its mirror image, of a frozen network that fills a store.
 
-    What the network costs before its first answer (building, tracing) is left out, by taking the
-    time of few pictures from that of all.
+    The cost of building and tracing the network is excluded by subtracting the time of a quarter of
+    the pictures from that of all.
     """
     few = len(prepared) // 4
     size = (settings["image_size"],) * 2
@@ -182,22 +182,23 @@ def frozen_rate(settings: Settings, prepared: store.Store, name: str) -> float:
 
 
 def export_untrained(settings: Settings) -> None:
-    """Writes an export into the settings' folder whose networks have never learned anything.
+    """Writes an export with untrained networks into the settings' folder.
 
-    Its colours are pale, as a trained model's are, nearly all of them within sRGB: vivid ones take
-    longer to be brought there. Else the speed of a model does not depend on its weights.
+    Its colors are pale, like those of a trained model, nearly all of them within sRGB: vivid ones
+    take longer to be mapped into sRGB. Otherwise, the speed of a model does not depend on its
+    weights.
     """
     run = training_run(settings)
-    generator = run_flags.build_generator(run, (None, None))
+    generator = networks.build_generator(run.networks, (None, None))
     last = [layer for layer in generator.layers if hasattr(layer, "kernel")][-1]
     last.kernel.assign(0.1 * last.kernel)
-    export.export_generator(generator, run, f"{settings['folder']}/export")
+    koalagan.run.export_generator(generator, run, f"{settings['folder']}/export")
 
 
 def inference(settings: Settings) -> list[dict[str, Any]]:
-    """The signatures of an export on one size of picture, each with its own peak of memory.
+    """The signatures of an export on pictures of one size, each with its own peak memory.
 
-    `predict_ab` at the size that the networks work at is the bare networks.
+    `predict_ab` at the size that the model was exported for is the networks alone.
     """
     signatures = tf.saved_model.load(f"{settings['folder']}/export").signatures
     large = settings["picture"] == max(PICTURES, key=lambda name: PICTURES[name])
@@ -207,7 +208,7 @@ def inference(settings: Settings) -> list[dict[str, Any]]:
         for signature, inputs in _INPUTS.items():
             result = {"signature": signature, "batch_size": batch}
             if large and (batch > 1 or signature == "predict_ab"):
-                result["not_run"] = "takes more memory than most machines have"
+                result["not_run"] = "needs more memory than most machines have"
             else:
                 result |= _signature_rates(
                     signatures[signature], inputs(picture, batch), batch, settings["rounds"]
@@ -221,7 +222,7 @@ def _signature_rates(signature, inputs, batch: int, rounds: int) -> dict[str, An
         for output in signature(**inputs).values():
             output.numpy()  # waits for a device that works by itself
 
-    _forget_memory_peak()
+    _reset_memory_peak()
     try:
         run()
     except tf.errors.InvalidArgumentError:
@@ -230,8 +231,8 @@ def _signature_rates(signature, inputs, batch: int, rounds: int) -> dict[str, An
     return {**rates, "peak_memory_gb": memory_peak() / 1e9}
 
 
-def _forget_memory_peak() -> None:
-    """From now on this process's peak counts from what it has now (see proc(5), clear_refs)."""
+def _reset_memory_peak() -> None:
+    """Makes the peak memory of this process its current memory (see proc(5), clear_refs)."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -245,6 +246,6 @@ _INPUTS = {
 
 
 def drawn(seed: int, size: tuple[int, int]) -> np.ndarray:
-    """A scene of koala_scenes, uint8 [height, width, 3], enlarged to the size."""
+    """A scene of koala_scenes, uint8 [height, width, 3], enlarged to `size`."""
     scene = Image.fromarray(drawing.draw_scene(np.random.default_rng(seed), 512))
     return np.asarray(scene.resize(size[::-1], Image.Resampling.BICUBIC))

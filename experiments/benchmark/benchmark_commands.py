@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""The cases of `benchmark.py` that run koalagan's command lines, as a user does."""
+"""The cases of `benchmark.py` that run koalagan's commands as a user does."""
 
 import itertools
 import json
@@ -14,6 +14,7 @@ from typing import Any
 from benchmark_cases import Settings, drawn, memory_peak, training_run
 from PIL import Image
 
+from koalagan import options
 from koalagan.errors import UserError, one_line
 
 _EPOCHS = 5
@@ -21,28 +22,30 @@ _PHOTOGRAPHS = 100
 _TIMED_TRAIN = str(Path(__file__).with_name("timed_train.py"))
 
 
-def _run(*command: str) -> tuple[float, int]:
-    """Runs a command of Python's without its output; returns its seconds and its memory's peak.
+def run_python(*command: str) -> tuple[float, int]:
+    """Runs Python with these arguments; returns its time in seconds and its peak memory in bytes.
 
     Raises:
-        UserError: it fails; with the end of what it said.
+        UserError: it fails; the message contains the end of its output.
     """
     start, peak = time.perf_counter(), 0
     process = subprocess.Popen(
         [sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    pause = 0.01  # growing: some commands end at once, others take minutes
+    pause = 0.01  # grows: some commands end at once, others take minutes
     while True:
         try:
-            _, told = process.communicate(timeout=pause)
+            _, output = process.communicate(timeout=pause)
             break
         except subprocess.TimeoutExpired:
             peak = max(peak, memory_peak(str(process.pid)))
             pause = min(1.5 * pause, 0.2)
     took = time.perf_counter() - start
     if process.returncode:
-        said = one_line(told.strip()[-300:])
-        raise UserError(f"{' '.join(command)} ended with {process.returncode}: {said}.")
+        raise UserError(
+            f"{' '.join(command)} ended with status {process.returncode}: "
+            f"{one_line(output.strip()[-300:])}."
+        )
     return took, peak
 
 
@@ -51,19 +54,24 @@ def _memory(peak: int) -> dict[str, float]:
 
 
 def _timed_run(settings: Settings, epochs: int) -> tuple[list[tuple[str, float]], int]:
-    """Trains on prepared pictures; what happened when, the command's start first, and its memory's
-    peak."""
-    run = training_run(settings)
-    run.pretrain_epochs, run.epochs = 0, epochs
+    """Trains on prepared pictures.
+
+    Returns:
+        Events with their times, the start of the command first, and the peak memory in bytes.
+    """
+    run = options.replace(training_run(settings), pretrain_epochs=0, epochs=epochs)
+    given = {name: value for name, value in options.values(run).items() if value is not None}
     notes = Path(f"{settings['folder']}/notes")
     started = time.time()
-    _, peak = _run(_TIMED_TRAIN, str(notes), *run.flags_into_string().splitlines())
+    _, peak = run_python(
+        _TIMED_TRAIN, str(notes), *(f"--{name}={value}" for name, value in given.items())
+    )
     events = [tuple(json.loads(line)) for line in notes.read_text().splitlines()]
     return [("command", started), *events], peak
 
 
 def train(settings: Settings) -> list[dict[str, Any]]:
-    """Adversarial training as a user runs it; see `epoch_rates` for what counts."""
+    """Adversarial training as a user runs it; see `epoch_rates` for what is included."""
     events, peak = _timed_run(settings, _EPOCHS)
     steps, found = epoch_rates(events, settings["batch_size"])
     return [
@@ -79,10 +87,11 @@ def train(settings: Settings) -> list[dict[str, Any]]:
 
 
 def epoch_rates(events: Sequence[tuple[str, float]], batch_size: int) -> tuple[int, list[float]]:
-    """Steps in an epoch, and pictures per second of each epoch but the first and the last.
+    """Steps in an epoch, and pictures per second of each epoch except the first and the last.
 
-    From one epoch's begin to the next one's: input, logging, TensorBoard's pictures and the
-    checkpoint are counted, validation is not. The first epoch traces; the last has no next.
+    Measured from the start of an epoch to the start of the next: input, logging, TensorBoard's
+    images and the checkpoint are included, validation is not. The first epoch includes tracing; the
+    last has no next.
 
     Args:
         events: see `timed_train`.
@@ -100,14 +109,14 @@ def epoch_rates(events: Sequence[tuple[str, float]], batch_size: int) -> tuple[i
 
 
 def startup(settings: Settings) -> list[dict[str, Any]]:
-    """What passes before anything is done."""
+    """The time before a command starts its work."""
     results = []
     for what, command in {
         "import koalagan": ["-c", "import koalagan"],
         "train --help": ["-m", "koalagan.train", "--help"],
         "colorize --help": ["-m", "koalagan.colorize", "--help"],
     }.items():
-        runs = [_run(*command) for _ in range(settings["rounds"])]
+        runs = [run_python(*command) for _ in range(settings["rounds"])]
         took, peaks = zip(*runs, strict=True)
         results.append({"what": what, "seconds": statistics.median(took), **_memory(max(peaks))})
     events, peak = _timed_run(settings, epochs=1)
@@ -118,7 +127,7 @@ def startup(settings: Settings) -> list[dict[str, Any]]:
 
 
 def colorize(settings: Settings) -> list[dict[str, Any]]:
-    """A folder of photographs: the time of all, less that of one (starting and loading)."""
+    """A folder of photographs: the time of all, minus that of one (starting and loading)."""
     took, peak = {}, 0
     for count in (1, _PHOTOGRAPHS):
         photographs = Path(f"{settings['folder']}/photographs-{count}")
@@ -126,11 +135,11 @@ def colorize(settings: Settings) -> list[dict[str, Any]]:
         for number in range(count):
             picture = Image.fromarray(drawn(number, (480, 640))).convert("L")
             picture.save(photographs / f"{number}.jpg", quality=95)
-        took[count], peak = _run(
+        took[count], peak = run_python(
             "-m",
             "koalagan.colorize",
             f"--saved_model={settings['folder']}/export",
-            f"--output_dir={settings['folder']}/coloured-{count}",
+            f"--output_dir={settings['folder']}/colored-{count}",
             str(photographs),
         )
     return [

@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""What `benchmark.py` writes: the machine, the settings, and the results as they come."""
+"""The report of `benchmark.py`: the machine, the settings and the results."""
 
 import itertools
 import json
@@ -11,19 +11,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from koalagan import errors, evaluate, files
-from koalagan.errors import UserError
+from koalagan import files
+from koalagan.errors import UserError, one_line
+from koalagan.evaluation import protocol
 
 
 def begin(output: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The report to add to: what is there, of the same machine and settings, or an empty one.
+    """Opens the report: the existing one, if machine and settings are the same, or an empty one.
 
     Raises:
-        UserError: it cannot be written, or other results would be lost.
+        UserError: it cannot be written, or results of other settings would be lost.
     """
     report = {
-        "machine": _machine(),
-        "versions": evaluate.versions(),
+        "machine": machine(),
+        "versions": protocol.versions(),
         "settings": dict(settings),
         "finished": False,
         "results": [],
@@ -34,22 +35,21 @@ def begin(output: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
             former["results"]
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(
-                f"{output} is there and no report ({errors.one_line(error)}): name another "
-                "--output."
+                f"{output} exists and is not a report ({one_line(error)}): choose another --output."
             ) from error
         if former | {"results": [], "finished": False} == report:
             return former | {"finished": False}
         if former["results"]:
             raise UserError(
                 f"{output} holds results of another machine, other versions or other settings: "
-                "name another --output."
+                "choose another --output."
             )
     write(report, output)
     return report
 
 
 def write(report: Mapping[str, Any], output: Path) -> None:
-    """Writes the report, whole or not at all.
+    """Writes the report atomically.
 
     Raises:
         UserError: it cannot be written.
@@ -62,7 +62,7 @@ def write(report: Mapping[str, Any], output: Path) -> None:
 
 
 def holds(report: Mapping[str, Any], case: str, combination: Mapping[str, Any]) -> bool:
-    """Whether the report has the results of a case with this combination of what it varies."""
+    """Whether the report has the results of a case with this combination of varied settings."""
     wanted = {"case": case, **combination}
     return any(
         all(name in result and result[name] == value for name, value in wanted.items())
@@ -70,14 +70,14 @@ def holds(report: Mapping[str, Any], case: str, combination: Mapping[str, Any]) 
     )
 
 
-def _machine() -> dict[str, Any]:
-    """The machine in words."""
+def machine() -> dict[str, Any]:
+    """Describes this machine."""
     facts = {}
     for line in _lines("/proc/cpuinfo"):
         name, _, value = line.partition(":")
         facts.setdefault(name.strip(), value.strip())
     extensions = facts.get("flags", "").split()
-    # Asked in a process of its own, so that this one holds no memory of a GPU's.
+    # Listed in another process, so that this one takes no GPU memory.
     found = subprocess.run(
         [sys.executable, "-c", _LIST_GPUS], capture_output=True, text=True
     ).stdout.splitlines()
@@ -106,7 +106,7 @@ def _lines(path: str) -> list[str]:
 
 
 def format_table(results: Sequence[Mapping[str, Any]]) -> str:
-    """Results of one case as a Markdown table, a column for whatever any of them says."""
+    """Formats the results of one case as a Markdown table with a column for every key."""
     columns = [name for name in dict.fromkeys(itertools.chain(*results)) if name != "case"]
     columns = [name for name in columns if any(result.get(name) is not None for result in results)]
     lines = [columns, ["---"] * len(columns)]

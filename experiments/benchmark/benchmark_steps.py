@@ -18,7 +18,9 @@ import roofline
 import tensorflow as tf
 from benchmark_cases import Settings, frozen_rate, prepared_pictures, seconds, summary, training_run
 
-from koalagan import models, precision, train
+from koalagan import precision
+from koalagan.models import frozen
+from koalagan.training import networks
 from koalagan.training.gan import ColorizationGAN
 
 _WARM_UP_STEPS = 3
@@ -28,16 +30,24 @@ _PASSES = (20, 15)
 
 def pretrain_step(settings: Settings) -> list[dict[str, Any]]:
     """One step of L1 pretraining."""
-    return [_step(settings, adversarial=False)]
+    return [measure_step(settings, adversarial=False)]
 
 
 def train_step(settings: Settings) -> list[dict[str, Any]]:
-    """One adversarial step: whole cycles of one step with and the others without D's turn."""
-    return [_step(settings, adversarial=True)]
+    """One adversarial step, averaged over cycles of one step with the discriminator's turn and the
+    others without."""
+    return [measure_step(settings, adversarial=True)]
 
 
-def _step(settings: Settings, adversarial: bool, frozen: bool = False) -> dict[str, Any]:
-    gan, cycle = _cycle(settings, adversarial, frozen)
+def measure_step(settings: Settings, adversarial: bool, run_frozen: bool = False) -> dict[str, Any]:
+    """The rate of a training step.
+
+    Args:
+        settings: see `benchmark_cases`.
+        adversarial: False for a step of L1 pretraining.
+        run_frozen: run the frozen networks in the step; its nominal arithmetic is then left out.
+    """
+    gan, cycle = build_cycle(settings, adversarial, run_frozen)
     batch_size, dtype = settings["batch_size"], settings["mixed_precision"]
     every = settings["discriminator_every"] if adversarial else 1
     _warm_up(cycle, every)
@@ -47,7 +57,7 @@ def _step(settings: Settings, adversarial: bool, frozen: bool = False) -> dict[s
         times.append(seconds(cycle) / every)
     shown = {"batch_size": batch_size, "image_size": settings["image_size"]}
     rates = summary(batch_size, times)
-    if frozen:
+    if run_frozen:
         return {**shown, **rates}
     gflop = roofline.step_gflop(gan, every if adversarial else None)
     achieved = gflop * rates["pictures_per_second"]
@@ -63,12 +73,12 @@ def _step(settings: Settings, adversarial: bool, frozen: bool = False) -> dict[s
 
 
 def forms(settings: Settings) -> list[dict[str, Any]]:
-    """The adversarial step with one thing after the other in its plain form, in alternation."""
+    """The adversarial step with each fast form in turn replaced by its plain form."""
     every, cycles = settings["discriminator_every"], {}
     for name, form in {"all fast": None, **plain_forms.FORMS}.items():
-        # In its place while networks are built and traced.
+        # Patched while networks are built and traced.
         with mock.patch.object(*form) if form else contextlib.nullcontext():
-            _, cycles[name] = _cycle(settings, adversarial=True)
+            _, cycles[name] = build_cycle(settings, adversarial=True)
             _warm_up(cycles[name], every)
     times = {name: [] for name in cycles}
     for _ in range(settings["rounds"]):
@@ -90,25 +100,26 @@ def _warm_up(cycle: Callable[[], Any], steps: int) -> None:
         cycle()
 
 
-def _cycle(
-    settings: Settings, adversarial: bool, frozen: bool = False
+def build_cycle(
+    settings: Settings, adversarial: bool, run_frozen: bool = False
 ) -> tuple[ColorizationGAN, Callable[[], Any]]:
     """The model, and a function that trains it from one turn of the discriminator to the next."""
     keras.utils.set_random_seed(0)
     run = training_run(settings)
-    with precision.policy(run.mixed_precision):
-        gan = train.build(run)
+    optimization, size = run.optimization, run.data.image_size
+    with precision.policy(optimization.mixed_precision):
+        gan = networks.build_gan(run)
     given = _frozen_inputs(gan)
-    if frozen:
-        gan.train_step = _asking_first(gan)
+    if run_frozen:
+        gan.train_step = _with_frozen_networks(gan)
         given = []
-    every = run.discriminator_every
+    every = optimization.discriminator_every
     gan.compile(adversarial=adversarial, discriminator_every=every)
     gan.make_train_function()
-    # Batches of unknown size, as the input pipeline has them: the same graph as in training.
+    # Batches of unknown size, like those of the input pipeline: the same graph as in training.
     batches = iter(
-        tf.data.Dataset.from_tensor_slices(_random_batch(given, run.batch_size, run.image_size))
-        .batch(run.batch_size)
+        tf.data.Dataset.from_tensor_slices(_random_batch(given, optimization.batch_size, size))
+        .batch(optimization.batch_size)
         .cache()
         .repeat()
         .prefetch(2)
@@ -117,28 +128,28 @@ def _cycle(
     def cycle():
         for _ in range(every if adversarial else 1):
             losses = gan.train_function(batches)
-        float(losses["loss_G"])  # waits for a device that works by itself
+        float(losses["loss_G"])  # waits for asynchronous devices
 
     return gan, cycle
 
 
-def _asking_first(gan: ColorizationGAN) -> Callable:
+def _with_frozen_networks(gan: ColorizationGAN) -> Callable:
     """The model's step with its frozen networks in it, as in the papers' code."""
-    networks = {name: models.FROZEN[name].build() for name in _frozen_inputs(gan)}
+    models = {name: frozen.network(name).build() for name in _frozen_inputs(gan)}
     step = gan.train_step
 
     def train_step(batch):
-        answers = {name: model(batch["L"], training=False) for name, model in networks.items()}
-        return step({**batch, **answers})
+        outputs = {name: model(batch["L"], training=False) for name, model in models.items()}
+        return step({**batch, **outputs})
 
     return train_step
 
 
 def _frozen_inputs(gan: ColorizationGAN) -> list[str]:
-    return [name for name in models.FROZEN if name in gan.generator.input]
+    return [name for name in frozen.CLASSES if name in gan.generator.input]
 
 
-def _random_batch(frozen: list[str], count: int, size: int) -> dict[str, np.ndarray]:
+def _random_batch(given: list[str], count: int, size: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     batch = {
         "L": rng.uniform(-1, 1, (count, size, size, 1)),
@@ -146,39 +157,37 @@ def _random_batch(frozen: list[str], count: int, size: int) -> dict[str, np.ndar
         "embedding": rng.normal(size=(count, 1001)),
         "segmentation": rng.normal(size=(count, size // 4, size // 4, 21)),
     }
-    return {name: batch[name].astype(np.float32) for name in ("L", "ab", *frozen)}
+    return {name: batch[name].astype(np.float32) for name in ("L", "ab", *given)}
 
 
 def recipe(settings: Settings) -> list[dict[str, Any]]:
-    """The paper's 20 + 15 passes with the frozen networks' answers prepared once, mirror images
-    too, and with the networks asked in every step; from the rates of their parts.
+    """The paper's 20 + 15 epochs with the outputs of the frozen networks prepared once (for mirror
+    images too), and with the networks in every step; computed from the rates of the parts.
 
-    The frozen networks compute in float32 in both, as in an exported model.
+    The frozen networks compute in float32 in both cases, as in an exported model.
 
     Raises:
         UserError: there are too few pictures to measure preparing them.
     """
     steps = {
-        (phase, frozen): _step(settings, phase == "GAN", frozen)
+        (phase, run_frozen): measure_step(settings, phase == "GAN", run_frozen)
         for phase in ("L1", "GAN")
-        for frozen in (False, True)
+        for run_frozen in (False, True)
     }
     prepared, rates = prepared_pictures(settings)
     parts = [("decode, resize", rates["pictures_per_second"])]
-    run = training_run(settings)
-    for name in models.FROZEN:
-        if run[f"{name}_weights"].value != "none":
-            parts.append((f"{name}, mirror images too", frozen_rate(settings, prepared, name)))
+    for name in networks.frozen_weights(training_run(settings).networks):
+        parts.append((f"{name}, mirror images too", frozen_rate(settings, prepared, name)))
     results = [{"what": what, "pictures_per_second": rate} for what, rate in parts]
     preparing = sum(1 / rate for _, rate in parts)
     wholes = {}
-    for frozen, how in ((False, "prepared"), (True, "frozen networks in it")):
+    for run_frozen, how in ((False, "prepared"), (True, "frozen networks in it")):
         passes = 0.0
         for phase, count in zip(("L1", "GAN"), _PASSES, strict=True):
-            step = steps[phase, frozen]
+            step = steps[phase, run_frozen]
             results.append({"what": f"{phase} step, {how}", **step})
             passes += count / step["pictures_per_second"]
-        wholes[how] = passes + (1 / parts[0][1] if frozen else preparing)
+        wholes[how] = passes + (1 / parts[0][1] if run_frozen else preparing)
     shown = " + ".join(map(str, _PASSES))
     for how, took in wholes.items():
         results.append(
@@ -193,7 +202,7 @@ def recipe(settings: Settings) -> list[dict[str, Any]]:
 
 def profile(settings: Settings) -> list[dict[str, Any]]:
     """The operations that take most of an adversarial step: their share of all threads' time."""
-    _, cycle = _cycle(settings, adversarial=True)
+    _, cycle = build_cycle(settings, adversarial=True)
     _warm_up(cycle, settings["discriminator_every"])
     with tempfile.TemporaryDirectory() as folder:
         with tf.profiler.experimental.Profile(folder):
@@ -205,12 +214,12 @@ def profile(settings: Settings) -> list[dict[str, Any]]:
     return [{"what": kind, "share_of_time": time / whole} for kind, time in spent.most_common(10)]
 
 
-# They last as long as what they call.
+# Their time is that of the operations that they call.
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall", "If", "While", "Case")
 
 
 def operation_times(traces: list[bytes]) -> collections.Counter[str]:
-    """Time by kind of operation, in picoseconds, on the processor, from TensorFlow's traces."""
+    """Time by kind of operation on the CPU, in picoseconds, from TensorFlow's traces."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     spent = collections.Counter()
@@ -220,8 +229,8 @@ def operation_times(traces: list[bytes]) -> collections.Counter[str]:
                 continue
             for line in plane.lines:
                 for event in line.events:
-                    # An operation's event is called "its name:its kind"; C++ names have "::", what
-                    # runs a whole graph has ": ".
+                    # The events of operations are named "NAME:KIND"; C++ functions contain "::",
+                    # runs of whole graphs ": ".
                     parts = plane.event_metadata[event.metadata_id].name.split(":")
                     if len(parts) == 2 and parts[1] not in _CALLS and parts[1][:1] != " ":
                         spent[parts[1]] += event.duration_ps

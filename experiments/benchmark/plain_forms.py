@@ -1,22 +1,21 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""The plain forms of what koalagan's networks compute otherwise to be fast: the same functions.
+"""Plain forms of the layers that koalagan computes in a faster form; the functions are the same.
 
-`FORMS` says what to put in whose place while networks are built and traced. The benchmark's `forms`
-measures a step with each; the tests see that networks learn with each what they learn without.
+`FORMS` lists what to patch while networks are built and traced. The benchmark's case `forms`
+measures a step with each; the tests check that networks learn the same with and without.
 """
 
 import keras
 import tensorflow as tf
 
 from koalagan.models import patchgan
-from koalagan.models.generators import inception_fusion
-from koalagan.models.layers import batch_norm, resize_conv
+from koalagan.models.layers import batch_norm, fusion, padded_conv, resize_conv
 
 
 def _fusion(layer, inputs):
     features, vector = inputs
-    places = [1, tf.shape(features)[1], tf.shape(features)[2], 1]
-    both = tf.concat([features, tf.tile(vector[:, None, None], places)], axis=-1)
+    repeats = [1, tf.shape(features)[1], tf.shape(features)[2], 1]
+    both = tf.concat([features, tf.tile(vector[:, None, None], repeats)], axis=-1)
     return _conv(layer, both)
 
 
@@ -40,10 +39,10 @@ def _leaky_relu(x):
 
 # name -> (owner, attribute, the plain form)
 FORMS = {
-    "fusion": (inception_fusion.Fusion, "call", _fusion),
+    "fusion": (fusion.Fusion, "call", _fusion),
     "resize_conv": (resize_conv.ResizeConv2D, "call", _resize_conv),
-    "padded_conv": (patchgan.PaddedConv2D, "convolution_op", _padded_conv),
-    "logit_conv": (patchgan.PaddedLogitConv2D, "convolution_op", _padded_conv),
+    "padded_conv": (padded_conv.PaddedConv2D, "convolution_op", _padded_conv),
+    "logit_conv": (padded_conv.PaddedLogitConv2D, "convolution_op", _padded_conv),
     "leaky_relu": (patchgan, "leaky_relu", _leaky_relu),
     "batch_norm": (
         batch_norm.FusedBatchNormalization,

@@ -1,9 +1,9 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""How much arithmetic a step has, and how much the machine could do: GFLOP and GFLOP/s.
+"""The arithmetic of a training step (GFLOP), and the peak rate of the machine (GFLOP/s).
 
-A multiply-add counts as two operations. A network's arithmetic is the nominal one of its layers,
-so that a share of the peak says the same of every way to compute them: the factored fusion, say,
-counts as the 1x1 convolution of 1257 channels that it equals.
+A multiply-add counts as two operations. The arithmetic of a network is the nominal one of its
+layers, so that shares of the peak are comparable whatever form the layers are computed in: the
+factored fusion, for example, counts as the equivalent 1x1 convolution of 1257 channels.
 """
 
 import time
@@ -19,16 +19,16 @@ _PRODUCTS = 8
 
 
 def matrix_peak(dtype: str) -> float:
-    """GFLOP/s of the product of two square matrices, the best of a few, in `dtype`."""
+    """GFLOP/s of the product of two square matrices in `dtype`, the best of three measurements."""
     side = 8192 if tf.config.list_physical_devices("GPU") else 2048
-    # Of this deviation, products neither grow nor vanish.
+    # With this standard deviation, products neither grow nor vanish.
     a, b = (tf.cast(tf.random.normal((side, side), stddev=side**-0.5), dtype) for _ in range(2))
 
     @tf.function(autograph=False)
     def products(a, b):
         for _ in range(_PRODUCTS):
             a = tf.matmul(a, b)
-        return a[0, 0]  # fetched to wait for a device that works by itself
+        return a[0, 0]  # fetched, to wait for asynchronous devices
 
     float(products(a, b))
     times = []
@@ -40,7 +40,7 @@ def matrix_peak(dtype: str) -> float:
 
 
 def forward_gflop(model: keras.Model) -> float:
-    """The nominal arithmetic of a forward pass of one picture: convolutions and dense layers."""
+    """The nominal arithmetic of a forward pass per picture: convolutions and dense layers."""
     return sum(map(_layer_gflop, _layers(model)))
 
 
@@ -63,10 +63,14 @@ def _layer_gflop(layer: keras.layers.Layer) -> float:
 
 
 def step_gflop(gan: ColorizationGAN, every: int | None) -> float:
-    """The nominal arithmetic of a training step, a picture; `every` is None in pretraining.
+    """The nominal arithmetic of a training step per picture.
 
-    A network that learns costs three forward passes, one that only passes the gradient on costs
-    two. The discriminator does that in every step, and learns from two pictures in its turn.
+    A network that is trained costs three forward passes; one that only passes the gradient on costs
+    two. The discriminator passes it on in every step, and trains on two pictures in its turn.
+
+    Args:
+        gan: the networks.
+        every: `discriminator_every`; None in pretraining.
     """
     generator, discriminator = forward_gflop(gan.generator), forward_gflop(gan.discriminator)
     if every is None:
