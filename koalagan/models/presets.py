@@ -4,15 +4,14 @@
 keras-hub is the optional extra `[hub]`, so it is imported only where a network needs it.
 """
 
-import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from koalagan.errors import UserError, one_line
-from koalagan.models import weights
+from koalagan.models import downloads
 from koalagan.models.weights import WeightsFlag
 
 # Mean and standard deviation of RGB images in [0, 1]; networks trained on ImageNet expect images
@@ -83,7 +82,7 @@ class Preset:
         try:
             import kagglehub
 
-            with _requests_with_timeout():
+            with downloads.time_limit():
                 paths = [kagglehub.model_download(self.handle, name) for name in self.files]
         except Exception as error:  # kagglehub, requests and the file system each raise their own
             page = "/".join(self.handle.split("/")[:2])
@@ -125,21 +124,3 @@ def check_config(config: Mapping[str, Any], expected: Mapping[str, Any]) -> None
     for key, value in expected.items():
         if config[key] != value:
             raise ValueError(f"its {key} is {config[key]}, not {value}")
-
-
-@contextlib.contextmanager
-def _requests_with_timeout() -> Iterator[None]:
-    """Adds a timeout to the requests of kagglehub, which sends some without."""
-    import requests
-
-    send = requests.Session.send
-
-    def bounded(session: requests.Session, request: Any, **options: Any) -> requests.Response:
-        options["timeout"] = options.get("timeout") or weights.DOWNLOAD_TIMEOUT
-        return send(session, request, **options)
-
-    requests.Session.send = bounded
-    try:
-        yield
-    finally:
-        requests.Session.send = send

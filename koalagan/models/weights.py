@@ -12,9 +12,6 @@ import numpy as np
 from koalagan import files
 from koalagan.errors import UserError, one_line
 
-# Time limit in seconds of one connection or one read. Without it, a dead network blocks forever.
-DOWNLOAD_TIMEOUT = 30.0
-
 # What keras, keras-hub and h5py raise for files that are damaged or hold something else.
 LOADING_ERRORS = (
     OSError,

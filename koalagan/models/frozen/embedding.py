@@ -19,7 +19,6 @@ Weights, for `load_weights`:
 
 import os
 import re
-import socket
 from collections.abc import Iterable
 
 import keras
@@ -28,10 +27,9 @@ from absl import logging
 
 from koalagan import files, precision
 from koalagan.errors import UserError, one_line
-from koalagan.models import frozen
+from koalagan.models import downloads, frozen
 from koalagan.models.frozen import slim_checkpoint
 from koalagan.models.weights import (
-    DOWNLOAD_TIMEOUT,
     LOADING_ERRORS,
     WeightsFlag,
     fingerprint_of,
@@ -240,19 +238,18 @@ def _load_imagenet(model: keras.Model) -> None:
 
 
 def _download_imagenet(path: str) -> None:
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     folder, name = os.path.split(path)
     try:
         os.makedirs(folder, exist_ok=True)
         # Under another name until complete, so that the final name never holds half a file.
-        partial = keras.utils.get_file(
-            f"{name}.partial",
-            IMAGENET_URL,
-            file_hash=IMAGENET_MD5,
-            cache_dir=os.path.dirname(folder),
-            cache_subdir=os.path.basename(folder),
-        )
+        with downloads.time_limit():
+            partial = keras.utils.get_file(
+                f"{name}.partial",
+                IMAGENET_URL,
+                file_hash=IMAGENET_MD5,
+                cache_dir=os.path.dirname(folder),
+                cache_subdir=os.path.basename(folder),
+            )
         os.replace(partial, path)
     except Exception as error:  # get_file raises a bare Exception when the network fails
         raise UserError(
@@ -260,5 +257,3 @@ def _download_imagenet(path: str) -> None:
             f"{path} and pass --embedding_weights=imagenet, or set --embedding_weights to "
             "slim:PATH, the path of a .weights.h5 file, or random."
         ) from error
-    finally:
-        socket.setdefaulttimeout(timeout)

@@ -3,14 +3,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.layers import output_and_gradients
 
 from koalagan.models.layers.batch_norm import FusedBatchNormalization
 
 SHAPE = (3, 5, 4, 6)
 
 
-def layer_and_keras_own(dtype="float32"):
-    """Both with the same weights and statistics, none of them as built."""
+def layer_and_keras_layer(dtype="float32"):
+    """Both with the same weights and statistics, none of them initial values."""
     rng = np.random.default_rng(0)
     values = [rng.uniform(0.5, 2, SHAPE[-1]), *rng.normal(size=(2, SHAPE[-1]))]
     values.append(rng.uniform(0.5, 2, SHAPE[-1]))
@@ -26,29 +27,21 @@ def picture():
     return tf.constant(np.random.default_rng(1).normal(2, 3, SHAPE), tf.float32)
 
 
-def answer_and_gradients(layer, inputs, training):
-    with tf.GradientTape() as tape:
-        tape.watch(inputs)
-        outputs = layer(inputs, training=training)
-        loss = tf.reduce_sum(tf.sin(tf.cast(outputs, tf.float32)))
-    return [outputs, *tape.gradient(loss, [inputs, *layer.trainable_variables])]
-
-
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("trainable", [True, False])
-def test_gives_what_keras_gives(training, trainable):
-    fused, plain = layer_and_keras_own()
+def test_equals_keras_batch_normalization(training, trainable):
+    fused, plain = layer_and_keras_layer()
     fused.trainable = plain.trainable = trainable
     for got, expected in zip(
-        answer_and_gradients(fused, picture(), training),
-        answer_and_gradients(plain, picture(), training),
+        output_and_gradients(fused, picture(), training=training),
+        output_and_gradients(plain, picture(), training=training),
         strict=True,
     ):
         np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
 def test_moving_statistics_follow_the_mean_and_the_unbiased_variance():
-    fused, _ = layer_and_keras_own()
+    fused, _ = layer_and_keras_layer()
     mean, variance = fused.moving_mean.numpy(), fused.moving_variance.numpy()
     fused(picture(), training=False)
     np.testing.assert_array_equal(fused.moving_mean, mean)
@@ -62,10 +55,10 @@ def test_moving_statistics_follow_the_mean_and_the_unbiased_variance():
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_stays_half_with_float32_statistics(dtype, training):
-    fused, plain = layer_and_keras_own(f"mixed_{dtype}")
+    fused, plain = layer_and_keras_layer(f"mixed_{dtype}")
     inputs = tf.cast(picture(), dtype)
-    outputs, *gradients = answer_and_gradients(fused, inputs, training)
-    expected, *wanted = answer_and_gradients(plain, tf.cast(inputs, tf.float32), training)
+    outputs, *gradients = output_and_gradients(fused, inputs, training=training)
+    expected, *wanted = output_and_gradients(plain, tf.cast(inputs, tf.float32), training=training)
     assert outputs.dtype == dtype and gradients[0].dtype == dtype
     assert all(weight.dtype == "float32" for weight in fused.weights)
     np.testing.assert_allclose(tf.cast(outputs, tf.float32), expected, atol=0.05)

@@ -3,6 +3,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.layers import output_and_gradients
 from keras import layers
 
 from koalagan.models.layers.resize_conv import ResizeConv2D
@@ -29,20 +30,12 @@ def features(height, width, channels=3):
     return tf.constant(values, tf.float32)
 
 
-def answer_and_gradients(model, inputs):
-    with tf.GradientTape() as tape:
-        tape.watch(inputs)
-        outputs = model(inputs)
-        loss = tf.reduce_sum(tf.sin(tf.cast(outputs, tf.float32)))
-    return [outputs, *tape.gradient(loss, [inputs, *model.trainable_variables])]
-
-
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 2)])
-def test_gives_what_upsampling_and_convolution_give(size):
+def test_equals_upsampling_and_convolution(size):
     layer, plain = layer_and_plain_form()
     for got, expected in zip(
-        answer_and_gradients(layer, features(*size)),
-        answer_and_gradients(plain, features(*size)),
+        output_and_gradients(layer, features(*size)),
+        output_and_gradients(plain, features(*size)),
         strict=True,
     ):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
@@ -57,13 +50,13 @@ def test_half_precision_is_near_with_float32_weights(dtype):
     assert all(weight.dtype == "float32" for weight in layer.weights)
     expected = plain(inputs).numpy()
     step = {"bfloat16": 2**-8, "float16": 2**-11}[dtype]
-    # 27 products and a sum, each of them rounded: some steps of the largest.
+    # 27 products and their sum, each rounded: a few steps of the largest value.
     np.testing.assert_allclose(
         tf.cast(outputs, tf.float32), expected, atol=4 * step * expected.max()
     )
 
 
-def test_sizes_known_only_when_the_graph_runs():
+def test_sizes_known_only_at_run_time():
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, ResizeConv2D(FILTERS)(inputs))
     assert model.output.shape == (None, None, None, FILTERS)
