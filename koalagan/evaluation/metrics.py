@@ -1,20 +1,20 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""What evaluation measures: pure functions on tensors, one float32 per picture.
+"""Metrics of colorization: pure functions on tensors, one float32 per picture.
 
-The protocol, because published numbers disagree for want of one:
+The protocol, because published numbers are often not comparable:
 * The truth is the resized uint8 picture. The prediction is the predicted ab joined with the true
-  float L, brought to RGB by `lab.lab_to_rgb` and rounded to uint8: what a viewer sees.
-* PSNR, SSIM, colourfulness and CIEDE2000 compare those two pictures. SSIM on ab and the mean |ab|
-  error are taken on the predictor's own output, before the gamut mapping.
-* PSNR is averaged over the pictures that have colour only: a greyscale one is predicted almost
-  perfectly by anything and its near-infinite PSNR swamps the mean. The pooled PSNR is that of the
-  squared error over all pictures together. Everything else is a mean over all pictures.
+  float L, converted to RGB by `lab.lab_to_rgb` and rounded to uint8: what a viewer sees.
+* PSNR, SSIM, colorfulness and CIEDE2000 compare these two pictures. SSIM of ab and the mean |ab|
+  error are computed on the predictor's own output, before gamut mapping.
+* PSNR is averaged only over the pictures that have color: any model predicts a grayscale picture
+  almost perfectly, and its near-infinite PSNR would dominate the mean. The pooled PSNR is that of
+  the squared error over all pictures together. All other metrics are means over all pictures.
 
-Shapes and ranges: rgb uint8 [B, H, W, 3]; L and ab float32, normalised as in `lab`; H and W at
-least 11, the SSIM window.
+Shapes and ranges: rgb uint8 [B, H, W, 3]; L and ab float32, normalized as in `lab`; H and W at
+least 11, the size of the SSIM window.
 
 Sources: SSIM: Wang et al., "Image quality assessment: from error visibility to structural
-similarity", IEEE TIP 2004. Colourfulness: Hasler and Suesstrunk, "Measuring colourfulness in
+similarity", IEEE TIP 2004. Colorfulness: Hasler and Suesstrunk, "Measuring colorfulness in
 natural images", SPIE 2003, section 7. CIEDE2000: Sharma, Wu and Dalal, "The CIEDE2000
 color-difference formula: implementation notes, supplementary test data, and mathematical
 observations", Color Research and Application 2005, equations 2 to 22.
@@ -30,7 +30,7 @@ from koalagan.color import lab
 
 # JSON has no infinity. One channel of one pixel off by one level in a 256x256 picture is 101 dB.
 MAX_PSNR = 100.0
-# Mean chroma, in Lab units, from which a picture counts as having colour.
+# Mean chroma, in Lab units, from which a picture counts as having color.
 MIN_CHROMA = 1.0
 
 _WHOLE_PICTURE = (-3, -2, -1)
@@ -47,7 +47,7 @@ def measure(
         predicted_ab: float [B, H, W, 2].
 
     Returns:
-        [B] tensors under the names that `aggregate` and `aggregate_truth` take.
+        Metrics by name, each float32 [B], for `aggregate` and `aggregate_truth`.
     """
     predicted_rgb = lab.lab_to_rgb(truth_L, predicted_ab)
     predicted_ab = tf.cast(predicted_ab, tf.float32)
@@ -64,18 +64,18 @@ def measure(
 
 
 def aggregate(measured: Sequence[Mapping[str, tf.Tensor]]) -> dict[str, float | int | None]:
-    """Turns the batches of `measure` into one row of `metrics.json`, less its `model`.
+    """Aggregates batches of `measure` into one row of `metrics.json`, without its `model`.
 
-    `psnr` is None where no picture has colour. Batches may differ in size; every picture counts
-    the same.
+    `psnr` is None if no picture has color. Batches may differ in size; every picture has the same
+    weight.
     """
     joined = _join(measured)
     mean = {name: float(values.mean()) for name, values in joined.items()}
-    coloured = joined["chroma"] >= MIN_CHROMA
+    colored = joined["chroma"] >= MIN_CHROMA
     psnrs = decibels(joined["squared_error"]).numpy()
     return {
         "pictures": len(psnrs),
-        "psnr": float(psnrs[coloured].mean()) if coloured.any() else None,
+        "psnr": float(psnrs[colored].mean()) if colored.any() else None,
         "psnr_pooled": float(decibels(joined["squared_error"].mean())),
         "ssim": mean["ssim"],
         "ssim_ab": mean["ssim_ab"],
@@ -87,7 +87,7 @@ def aggregate(measured: Sequence[Mapping[str, tf.Tensor]]) -> dict[str, float | 
 
 
 def aggregate_truth(measured: Sequence[Mapping[str, tf.Tensor]]) -> dict[str, float | int]:
-    """What the batches of `measure` say of the truth: colourfulness, pictures that have colour."""
+    """Aggregates the true pictures: their colorfulness, and how many of them have color."""
     joined = _join(measured)
     return {
         "colorfulness": float(joined["truth_colorfulness"].mean()),
@@ -118,12 +118,12 @@ def ssim(truth_rgb: tf.Tensor, predicted_rgb: tf.Tensor) -> tf.Tensor:
 
 
 def ssim_ab(truth_ab: tf.Tensor, predicted_ab: tf.Tensor) -> tf.Tensor:
-    """Structural similarity, mean over normalised a and b, whose range is 2, [B]."""
+    """Structural similarity, mean over normalized a and b, whose range is 2, [B]."""
     return tf.image.ssim(truth_ab, predicted_ab, max_val=2.0)
 
 
 def colorfulness(rgb: tf.Tensor) -> tf.Tensor:
-    """Hasler and Suesstrunk's colourfulness M3 of uint8 pictures, with signed opponents, [B]."""
+    """Hasler and Suesstrunk's colorfulness M3 of uint8 pictures, with signed opponents, [B]."""
     red, green, blue = tf.unstack(tf.cast(rgb, tf.float32), axis=-1)
     opponents = tf.stack([red - green, 0.5 * (red + green) - blue], axis=-1)
     mean, variance = tf.nn.moments(opponents, axes=(-3, -2))
@@ -142,33 +142,33 @@ def ab_mae(truth_ab: tf.Tensor, predicted_ab: tf.Tensor) -> tf.Tensor:
 
 
 def ciede2000(truth_rgb: tf.Tensor, predicted_rgb: tf.Tensor) -> tf.Tensor:
-    """Mean CIEDE2000 colour difference of uint8 pictures, [B]."""
+    """Mean CIEDE2000 color difference of uint8 pictures, [B]."""
     truth = lab.lab_units(*lab.rgb_to_lab(truth_rgb))
     predicted = lab.lab_units(*lab.rgb_to_lab(predicted_rgb))
     return tf.reduce_mean(color_difference(truth, predicted), axis=(-2, -1))
 
 
 def color_difference(lab_1: tf.Tensor, lab_2: tf.Tensor) -> tf.Tensor:
-    """CIEDE2000 with kL = kC = kH = 1 between colours in Lab units, [..., 3] -> [...]."""
+    """CIEDE2000 with kL = kC = kH = 1 between colors in Lab units, [..., 3] -> [...]."""
     L_1, a_1, b_1 = tf.unstack(lab_1, axis=-1)
     L_2, a_2, b_2 = tf.unstack(lab_2, axis=-1)
 
-    # Step 1: chroma C' and hue h' after stretching a* near grey. Angles are in radians.
+    # Step 1: chroma C' and hue h' after stretching a* near gray. Angles are in radians.
     mean_C = 0.5 * (tf.sqrt(a_1**2 + b_1**2) + tf.sqrt(a_2**2 + b_2**2))
     stretch = 1.5 - 0.5 * _saturation(mean_C)
     a_1, a_2 = a_1 * stretch, a_2 * stretch
     C_1, C_2 = tf.sqrt(a_1**2 + b_1**2), tf.sqrt(a_2**2 + b_2**2)
     h_1, h_2 = _hue(a_1, b_1), _hue(a_2, b_2)
 
-    # Step 2: differences. The hue difference goes the short way round; grey has no hue.
+    # Step 2: differences. The hue difference is along the shorter arc; gray has no hue.
     turn = 2.0 * math.pi
-    # Exactly opposite hues do not wrap; the margin keeps rounding from deciding that.
+    # Exactly opposite hues do not wrap; the margin makes this independent of rounding.
     wraps = tf.cast(tf.abs(h_2 - h_1) > math.pi + 1e-6, h_1.dtype)
     d_h = h_2 - h_1 - turn * wraps * tf.sign(h_2 - h_1)
     d_L, d_C = L_2 - L_1, C_2 - C_1
     d_H = 2.0 * tf.sqrt(C_1 * C_2) * tf.sin(0.5 * d_h)
 
-    # Step 3: weights at the mean colour.
+    # Step 3: weights at the mean color.
     mean_L, mean_C = 0.5 * (L_1 + L_2), 0.5 * (C_1 + C_2)
     mean_h = 0.5 * (h_1 + h_2) + math.pi * tf.where(h_1 + h_2 < turn, wraps, -wraps)
     mean_h = tf.where(C_1 * C_2 == 0.0, h_1 + h_2, mean_h)
@@ -186,7 +186,7 @@ def color_difference(lab_1: tf.Tensor, lab_2: tf.Tensor) -> tf.Tensor:
     blue = tf.exp(-(((mean_h - math.radians(275)) / math.radians(25)) ** 2))
     R_T = -2.0 * _saturation(mean_C) * tf.sin(math.radians(60) * blue)
     L, C, H = d_L / S_L, d_C / S_C, d_H / S_H
-    # Rounding can leave a difference of nothing slightly negative.
+    # Rounding can make a zero difference slightly negative.
     return tf.sqrt(tf.maximum(L**2 + C**2 + H**2 + R_T * C * H, 0.0))
 
 
@@ -196,7 +196,7 @@ def _hue(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def _saturation(chroma: tf.Tensor) -> tf.Tensor:
-    """sqrt(C^7 / (C^7 + 25^7)), written so that float32 keeps it for every chroma."""
+    """sqrt(C^7 / (C^7 + 25^7)), written so that it does not overflow float32 for any chroma."""
     ratio = (chroma / 25.0) ** 7
     return tf.sqrt(ratio / (ratio + 1.0))
 

@@ -95,6 +95,7 @@ def write(
         UserError: it cannot be written.
     """
     facts = saved_model.facts(folder)
+    result = _with_gray(result)
     card = {
         **facts,
         "versions": protocol.versions(),
@@ -112,6 +113,14 @@ def write(
             files.publish_text(Path(folder) / "assets.extra" / name, text)
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}.") from error
+
+
+def _with_gray(result: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The result, in which the first row has its present name: older versions wrote "grey"."""
+    if result is None or result["rows"][0]["model"] != "grey":
+        return result
+    gray, *others = result["rows"]
+    return {**result, "rows": [{**gray, "model": tables.GRAY}, *others]}
 
 
 def _page(

@@ -14,7 +14,7 @@ from koalagan.errors import UserError, one_line
 
 # The parts of a model that start from published weights, or else are untrained.
 _NETWORKS = ("embedding", "segmentation", "backbone")
-# Names that the rows and columns of tables have already.
+# Names of rows and columns in every table ("grey" in tables of older versions).
 _TAKEN = ("gray", "grey", "true")
 
 
