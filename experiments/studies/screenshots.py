@@ -1,15 +1,14 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Takes README's screenshots in a real browser: TensorBoard on a run, and the page with its model.
+"""Takes the screenshots of README.md: TensorBoard on a run, and the demo page with its model.
 
-    python experiments/screenshots.py --workdir=runs/quickstart --photograph=FILE --output_dir=DIR
+    python experiments/studies/screenshots.py --workdir=runs/quickstart --photograph=FILE
 
-Writes tensorboard.png and demo.png. Needs the extras [demo] and [test], and Debian's `chromium`
-and `chromium-driver`.
+Writes tensorboard.png and demo.png to --output_dir. Needs the extras [demo] and [test], and
+Debian's packages `chromium` and `chromium-driver`.
 """
 
-from __future__ import annotations
-
 import contextlib
+import dataclasses
 import os
 import shutil
 import socket
@@ -19,36 +18,46 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from absl import flags
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from koalagan import errors
+from koalagan import cli
 from koalagan.errors import UserError
+from koalagan.options import option
 
-_SECONDS = 120  # that a page may take
-_TAGS = "^(grey|loss_D$|loss_G$|psnr$|ssim$|colorfulness)"  # that TensorBoard shows
+_SECONDS = 120  # timeout of a page
+# The tags that TensorBoard shows.
+_TAGS = "^(gray|loss_D$|loss_G$|psnr$|ssim$|colorfulness)"
+
+
+@dataclasses.dataclass(frozen=True)
+class ScreenshotSettings:
+    """Screenshots."""
+
+    workdir: str = option("runs/quickstart", "The folder of a finished run.")
+    photograph: str = option(None, "The photograph that the demo page colors.", required=True)
+    output_dir: str = option("docs/images", "Where the two pictures go.")
 
 
 def open_browser(profile: str, size: tuple[int, int]) -> webdriver.Chrome:
-    """A headless Chromium.
+    """Starts a headless Chromium.
 
     Args:
         profile: an empty folder.
         size: (width, height) of its window in pixels.
 
     Raises:
-        UserError: there is none on this machine.
+        UserError: Chromium or its driver is not installed.
     """
     programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
     if not all(programs.values()):
-        raise UserError("there is no chromium with its chromedriver: install both.")
+        raise UserError("chromium or chromedriver is missing: install both.")
     options = webdriver.ChromeOptions()
     options.binary_location = programs["chromium"]
     for argument in (
@@ -71,18 +80,18 @@ def open_browser(profile: str, size: tuple[int, int]) -> webdriver.Chrome:
 
 
 def wait(browser: webdriver.Chrome, condition: Callable[[webdriver.Chrome], Any]) -> Any:
-    """What the condition gives as soon as it is true."""
-    # What is being drawn anew is looked for again.
+    """Waits until the condition is true; returns its value."""
+    # Elements that are being redrawn are looked up again.
     ignored = [StaleElementReferenceException]
     return WebDriverWait(browser, _SECONDS, ignored_exceptions=ignored).until(condition)
 
 
 @contextlib.contextmanager
 def served(*command: str) -> Iterator[str]:
-    """Runs a Python module that serves on --port, and ends it; its address, once it answers.
+    """Runs a Python module that serves on --port; yields its address once it responds.
 
     Raises:
-        UserError: it ends before, or does not answer.
+        UserError: it ends early or does not respond.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -93,7 +102,7 @@ def served(*command: str) -> Iterator[str]:
         end = time.monotonic() + _SECONDS
         while True:
             if server.poll() is not None or time.monotonic() > end:
-                raise UserError(f"{' '.join(command)} does not serve at {address}.")
+                raise UserError(f"{' '.join(command)} does not respond at {address}.")
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(address, timeout=10).read()
                 break
@@ -105,7 +114,7 @@ def served(*command: str) -> Iterator[str]:
 
 
 def upload(browser: webdriver.Chrome, address: str, path: str) -> None:
-    """Drops a photograph on the page."""
+    """Uploads a photograph to the page."""
     browser.get(address)
     field = wait(
         browser, lambda b: b.find_elements(By.CSS_SELECTOR, "#photograph input[type=file]")
@@ -114,7 +123,7 @@ def upload(browser: webdriver.Chrome, address: str, path: str) -> None:
 
 
 def shown(browser: webdriver.Chrome) -> list | bool:
-    """The two pictures of the page's slider, once both are loaded."""
+    """The two pictures of the page's slider once both are loaded, else False."""
     images = browser.find_elements(By.CSS_SELECTOR, "#before_after img")
     loaded = [i for i in images if i.get_property("complete") and i.get_property("naturalWidth")]
     return loaded if len(loaded) >= 2 else False
@@ -135,9 +144,9 @@ def _tensorboard(folder: Path, workdir: str) -> None:
     with served(*module) as address, _browser((1600, 1250)) as browser:
         browser.get(f"{address}?smoothing=0&tagFilter={urllib.parse.quote(_TAGS)}#timeseries")
         wait(browser, lambda b: b.find_elements(By.CSS_SELECTOR, "image-card img"))
-        # The pane of settings takes a fifth of the window.
+        # The settings pane takes a fifth of the window.
         browser.find_element(By.CSS_SELECTOR, "button[aria-label='Close side pane']").click()
-        time.sleep(5)  # charts are drawn as they come into sight, and do not say when they are
+        time.sleep(5)  # charts are drawn when they become visible, without an event
         browser.save_screenshot(str(folder / "tensorboard.png"))
 
 
@@ -146,24 +155,20 @@ def _demo(folder: Path, workdir: str, photograph: str) -> None:
     with served(*page) as address, _browser((1100, 1000)) as browser:
         upload(browser, address, os.path.abspath(photograph))
         wait(browser, shown)
-        time.sleep(2)  # the slider moves to its place
+        time.sleep(2)  # the slider's animation
         browser.save_screenshot(str(folder / "demo.png"))
 
 
-def main(argv: Sequence[str]) -> None:
-    """Runs the command line."""
-    if len(argv) > 1:
-        raise UserError(f"screenshots takes only flags, and {argv[1]!r} is none: see --help.")
-    given = flags.FLAGS
-    folder = Path(given.output_dir)
+def main(settings: ScreenshotSettings, _: list[str]) -> None:
+    """Runs the command."""
+    folder = Path(settings.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    _tensorboard(folder, given.workdir)
-    _demo(folder, given.workdir, given.photograph)
+    _tensorboard(folder, settings.workdir)
+    _demo(folder, settings.workdir, settings.photograph)
     print(f"{folder}/tensorboard.png\n{folder}/demo.png")
 
 
+COMMAND = cli.Command(__doc__, ScreenshotSettings, main)
+
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", "runs/quickstart", "The folder of a finished run.")
-    flags.DEFINE_string("photograph", None, "What the page is shown with.", required=True)
-    flags.DEFINE_string("output_dir", "experiments", "Where the two pictures go.")
-    errors.run(main)
+    cli.run(COMMAND)

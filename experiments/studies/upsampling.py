@@ -1,39 +1,46 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""How far colours bleed over edges when they come from a model's size to a photograph's.
+"""Measures how much colors bleed over edges when upsampled from a model's size to a photograph's.
 
-    python experiments/upsampling.py --dataset=coco/2017 --split=validation [--sizes=256,64,32]
+    python experiments/studies/upsampling.py --dataset=coco/2017 --split=validation \\
+        [--sizes=256,64,32]
 
-Takes the true colours of each photograph at a model's size, brings them back to the photograph's
-own and measures how far they then are from the truth: over all, and where colours change (within 2
-pixels of a change of more than 8 Lab units from pixel to pixel, where bleeding shows). The smaller
-sizes stand for larger photographs. No model is asked: this is what the best one would lose.
+Downsamples the true colors of each photograph to a model's size, upsamples them again and measures
+their distance to the truth: everywhere, and near color edges (within 2 pixels of a change of more
+than 8 Lab units between neighboring pixels), where bleeding is visible. The smaller sizes represent
+larger photographs. No model is used: this is the error of a perfect one.
 """
 
-from __future__ import annotations
-
+import dataclasses
 import re
 from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
-from absl import flags
+import tensorflow as tf
+from source_options import SourceOptions
 
-from koalagan import errors, lazy, progress
+from koalagan import cli, progress
+from koalagan.color import lab
+from koalagan.color.resizing import resize
 from koalagan.data import decoding, sources
-from koalagan.data import flags as data_flags
 from koalagan.errors import UserError
-
-tf = lazy.module("tensorflow")
-joining = lazy.module("koalagan.inference.joining")
-lab = lazy.module("koalagan.color.lab")
-metrics = lazy.module("koalagan.evaluation.metrics")
+from koalagan.evaluation import metrics
+from koalagan.inference import joining
+from koalagan.options import option
 
 _EDGE = 8.0  # Lab units from pixel to pixel
 _REACH = 2  # pixels
 
 
-def colour_edges(ab: np.ndarray) -> np.ndarray:
-    """Where [H,W,2] in Lab units changes, and what lies near it: boolean [H,W]."""
+@dataclasses.dataclass(frozen=True)
+class UpsamplingSettings(SourceOptions):
+    """Upsampling."""
+
+    sizes: str = option("256,64,32", "Model sizes in pixels, separated by commas.")
+
+
+def color_edges(ab: np.ndarray) -> np.ndarray:
+    """Where ab [H,W,2], in Lab units, changes, and the pixels near it: boolean [H,W]."""
     edges = np.zeros(ab.shape[:2], np.float32)
     for axis in (0, 1):
         changes = np.abs(np.diff(ab, axis=axis)).sum(axis=-1) > _EDGE
@@ -46,8 +53,15 @@ def colour_edges(ab: np.ndarray) -> np.ndarray:
 
 
 def errors_at_full_size(L: np.ndarray, ab: np.ndarray, rgb: np.ndarray, size: int) -> dict:
-    """|ab error| in Lab units, [H,W], by method, of a photograph: uint8 [H,W,3], its L and ab."""
-    small_L, small_ab = lab.rgb_to_lab(decoding.resize(rgb[None], (size, size)))
+    """The |ab error| of each method in Lab units, [H,W].
+
+    Args:
+        L: [H,W,1].
+        ab: [H,W,2].
+        rgb: the photograph, uint8 [H,W,3].
+        size: side of the square that its colors are downsampled to.
+    """
+    small_L, small_ab = lab.rgb_to_lab(resize(rgb[None], (size, size)))
     full = tf.constant(rgb.shape[:2])
     joint = tf.concat([small_L, small_ab], axis=-1)[0]
     upsampled = {
@@ -57,13 +71,13 @@ def errors_at_full_size(L: np.ndarray, ab: np.ndarray, rgb: np.ndarray, size: in
     }
     truth = lab.lab_units(L, ab)
     return {
-        name: tf.norm(lab.lab_units(L, colours) - truth, axis=-1).numpy()
-        for name, colours in upsampled.items()
+        name: tf.norm(lab.lab_units(L, colors) - truth, axis=-1).numpy()
+        for name, colors in upsampled.items()
     }
 
 
 def measure(source: sources.Source, sizes: Sequence[int]) -> tuple[dict, int]:
-    """Mean errors, everywhere and at colour edges, by (size, method); how many photographs."""
+    """Mean errors (everywhere, near color edges) by (size, method), and how many photographs."""
     measured, count = defaultdict(list), 0
     with progress.bar("measure", source.count) as bar:
         for name, encoded in source.records():
@@ -73,7 +87,7 @@ def measure(source: sources.Source, sizes: Sequence[int]) -> tuple[dict, int]:
             if metrics.chroma(ab[None])[0] < metrics.MIN_CHROMA or min(rgb.shape[:2]) < max(sizes):
                 continue
             count += 1
-            edges = colour_edges(lab.lab_units(L, ab)[..., 1:].numpy())
+            edges = color_edges(lab.lab_units(L, ab)[..., 1:].numpy())
             for size in sizes:
                 for method, error in errors_at_full_size(L, ab, rgb, size).items():
                     at_edges = error[edges].mean() if edges.any() else np.nan
@@ -81,30 +95,26 @@ def measure(source: sources.Source, sizes: Sequence[int]) -> tuple[dict, int]:
     return {key: np.nanmean(values, axis=0) for key, values in measured.items()}, count
 
 
-def main(argv: Sequence[str]) -> None:
+def main(settings: UpsamplingSettings, _: list[str]) -> None:
     """Prints a Markdown table."""
-    settings = flags.FLAGS
-    if len(argv) > 1:
-        raise UserError(f"upsampling takes only flags, and {argv[1]!r} is none: see --help.")
-    if not settings.sizes or not all(re.fullmatch("[1-9][0-9]*", size) for size in settings.sizes):
-        raise UserError(f"--sizes={','.join(settings.sizes)} are no numbers of pixels.")
-    sizes = [int(size) for size in settings.sizes]
+    given = settings.sizes.split(",")
+    if not all(re.fullmatch("[1-9][0-9]*", size) for size in given):
+        raise UserError(f"--sizes={settings.sizes} is not a list of numbers of pixels.")
+    sizes = [int(size) for size in given]
     source = sources.open_source(
         settings.dataset, settings.split, data_dir=settings.data_dir, download=settings.download
     )
     means, count = measure(source, sizes)
-    print("| from | method | ab error | at colour edges |\n| ---: | :--- | ---: | ---: |")
+    print("| from | method | ab error | near color edges |\n| ---: | :--- | ---: | ---: |")
     for (size, method), (everywhere, at_edges) in means.items():
         print(f"| {size}x{size} | {method} | {everywhere:.3f} | {at_edges:.3f} |")
     print(
-        f"\n{count} photographs of {source.name} {source.split} with colour, none smaller than "
-        f"{max(sizes)} pixels; errors are Lab units, means over photographs."
+        f"\n{count} photographs of {source.name} {source.split} with color, none smaller than "
+        f"{max(sizes)} pixels; errors are in Lab units, means over photographs."
     )
 
 
+COMMAND = cli.Command(__doc__, UpsamplingSettings, main)
+
 if __name__ == "__main__":
-    data_flags.define_source_flags()
-    flags.DEFINE_string("split", "validation", "The photographs to measure on.")
-    flags.DEFINE_list("sizes", ["256", "64", "32"], "Sides of the model's size, in pixels.")
-    flags.adopt_module_key_flags(data_flags)
-    errors.run(main)
+    cli.run(COMMAND)
