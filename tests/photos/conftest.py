@@ -8,14 +8,12 @@ from helpers import photos
 
 from koalagan.inference import colorizer
 
-# a and b of all that the model paints, normalized.
-RED = 0.15
-
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
     """A SavedModel that paints every picture in one color, red: a* = b* = 16.5."""
-    return photos.export_painter(tmp_path_factory.mktemp("model") / "export", 8, offset=(RED, RED))
+    path = tmp_path_factory.mktemp("model") / "export"
+    return photos.export_painter(path, 8, offset=(0.15, 0.15))
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""What photographs say of themselves, through a result's file and back."""
+"""Metadata survives being written to the file of a result and read again."""
 
 import io
 from xml.etree import ElementTree
@@ -24,9 +24,9 @@ DROPPED = ("Orientation", "image/jpeg", "PixelXDimension")
 PICTURE = Image.fromarray(np.full((6, 8, 3), 90, np.uint8))
 
 
-def photograph(format, ending, **kept):
+def photograph(format, extension, **kept):
     file = io.BytesIO()
-    PICTURE.save(file, format, **metadata.Metadata(**kept).options(ending))
+    PICTURE.save(file, format, **metadata.Metadata(**kept).options(extension))
     return file.getvalue()
 
 
@@ -36,7 +36,7 @@ def jpeg(**options):
     return file.getvalue()
 
 
-def test_xmp_that_speaks_of_the_file_is_dropped():
+def test_xmp_about_the_file_is_dropped():
     read = metadata.read(jpeg(xmp=XMP.encode())).xmp
     assert all(part in read for part in KEPT)
     assert not any(part in read for part in DROPPED)
@@ -44,17 +44,18 @@ def test_xmp_that_speaks_of_the_file_is_dropped():
 
 
 @pytest.mark.parametrize(
-    ("format", "ending"), [("jpeg", ".jpg"), ("png", ".png"), ("tiff", ".tif"), ("webp", ".webp")]
+    ("format", "extension"),
+    [("jpeg", ".jpg"), ("png", ".png"), ("tiff", ".tif"), ("webp", ".webp")],
 )
-def test_xmp_goes_into_every_format_that_has_it(format, ending):
+def test_xmp_is_written_to_every_format_that_supports_it(format, extension):
     given = metadata.read(jpeg(xmp=XMP.encode()))
-    written = photograph(format, ending, xmp=given.xmp)
+    written = photograph(format, extension, xmp=given.xmp)
     assert metadata.read(written).xmp == given.xmp
     again = Image.open(io.BytesIO(written))
     np.testing.assert_allclose(np.asarray(again.convert("RGB")), np.asarray(PICTURE), atol=1)
 
 
-def test_xmp_stands_beside_exif_in_a_tiff():
+def test_a_tiff_holds_xmp_and_exif():
     exif = Image.Exif()
     exif[0x010F] = "Kodak"
     written = photograph("tiff", ".tif", exif=exif.tobytes(), xmp="<x/>", dpi=(300.0, 300.0))
@@ -63,7 +64,7 @@ def test_xmp_stands_beside_exif_in_a_tiff():
         assert image.info["dpi"] == (300, 300)
 
 
-def test_exif_that_speaks_of_the_file_is_dropped():
+def test_exif_about_the_file_is_dropped():
     exif = Image.Exif()
     camera = exif.get_ifd(0x8769)
     camera.update({0x9003: "1936:06:01 12:00:00", 0xA001: 65535, 0xA002: 640, 0xA003: 480})
@@ -73,27 +74,27 @@ def test_exif_that_speaks_of_the_file_is_dropped():
     assert dict(kept.get_ifd(0x8769)) == {0x9003: "1936:06:01 12:00:00"}
 
 
-def test_iptc_goes_from_jpeg_to_jpeg():
+def test_iptc_is_copied_from_jpeg_to_jpeg():
     written = photograph("jpeg", ".jpeg", iptc=IPTC)
     read = metadata.read(written)
     assert read.iptc == IPTC
-    # As another reader sees it.
+    # As read by another implementation.
     info = IptcImagePlugin.getiptcinfo(Image.open(io.BytesIO(written)))
     assert info == {(2, 120): b"Harbour", (2, 80): b"Ann"}
     assert metadata.Metadata(iptc=IPTC).options(".png") == {}
 
 
-def test_what_is_too_long_for_a_jpeg_segment_is_left_out():
+def test_metadata_too_long_for_a_jpeg_segment_is_left_out():
     long = metadata.Metadata(xmp="x" * 65536, iptc=bytes(65536))
     jpeg(**long.options(".jpg"))
     assert metadata.read(jpeg(**long.options(".jpg"))) == metadata.Metadata()
     assert len(metadata.read(photograph("png", ".png", xmp=long.xmp)).xmp) == 65536
 
 
-@pytest.mark.parametrize("encoded", [b"no picture", b"", jpeg()])
-def test_where_there_is_none(encoded):
+@pytest.mark.parametrize("encoded", [b"not a picture", b"", jpeg()])
+def test_files_without_metadata(encoded):
     assert metadata.read(encoded) == metadata.Metadata()
 
 
-def test_broken_xmp_is_left_where_it_is():
+def test_invalid_xmp_is_ignored():
     assert metadata.read(jpeg(xmp=b"\xff\xfe<x/>")).xmp == ""
