@@ -1,9 +1,10 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """The documents: their examples run, their tables of flags and their links are right.
 
-    python tests/docs_test.py    # writes the tables of flags anew
+python tests/docs_test.py    # writes the tables of flags anew
 """
 
+import ast
 import dataclasses
 import importlib
 import re
@@ -13,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.photos import export_painter
 from PIL import Image
 
 import koalagan
-from helpers.photos import export_painter
 from koalagan import cli, options
 from koalagan.inference.colorizer import Colorizer
 from koalagan.models import GENERATORS
@@ -25,10 +26,11 @@ ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "BUILD.md", *DOCS]
 FLAG_TABLES = re.compile(r"(<!-- flags of (\w+): .*? -->\n)(.*?)(<!-- end of flags -->)", re.DOTALL)
+CODE_BLOCKS = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 # Flags of other programs, of absl, and of scripts under experiments/.
 OTHER_FLAGS = {
-    *("flagfile", "help", "helpfull", "version", "logdir", "tag_set", "dir", "signature_def"),
-    *("inputs", "outdir", "kills", "files"),
+    *("flagfile", "help", "helpfull", "logdir", "kills", "files", "name", "noname"),
+    *("check", "dir", "tag_set", "signature_def", "inputs", "outdir", "pdb"),
 }
 
 
@@ -163,7 +165,7 @@ def test_flags_exist(path):
 @pytest.mark.parametrize("path", PAGES, ids=name)
 def test_links_and_paths_exist(path):
     text = path.read_text()
-    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+    for link in re.findall(r"\]\(([^)\s]+)\)", CODE_BLOCKS.sub("", text)):
         target, _, anchor = link.partition("#")
         if not target.startswith("http"):
             file = path.parent / target if target else path
@@ -173,6 +175,34 @@ def test_links_and_paths_exist(path):
             assert not anchor or anchor in anchors, link
     for file in re.findall(r"\b(?:koalagan|experiments|tests|docs)/[\w/]+\.\w+", text):
         assert (ROOT / file).is_file() or "NAME" in file, file
+
+
+def imports(file):
+    """The modules of koalagan that a file imports, as paths of names."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            parts = node.module.split(".")
+            yield from ([*parts, alias.name] for alias in node.names if parts[0] == "koalagan")
+        elif isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+            yield from (parts for parts in names if parts[0] == "koalagan" and len(parts) > 1)
+
+
+def test_rooms_import_in_the_order_that_the_architecture_page_states():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    (order,) = re.findall(r"^```\n(commands, run\n.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    rows = {room: row for row, line in enumerate(order.splitlines()) for room in line.split()}
+    package = ROOT / "koalagan"
+    folders = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert folders <= set(rows)
+    for file in package.rglob("*.py"):
+        room = file.relative_to(package).parts[0].removesuffix(".py")
+        for imported in (parts[1] for parts in imports(file)):
+            downward = rows.get(room, 0) < rows.get(imported, 0)
+            # Only modules beside the rooms may import each other, such as files and errors.
+            beside = not {room, imported} & folders and rows.get(room, 0) <= rows.get(imported, 0)
+            version = imported == "__version__"
+            assert room == imported or downward or beside or version, f"{file}: {imported}"
 
 
 def test_readme_is_short_and_holds_one_test_command():
