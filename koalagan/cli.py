@@ -15,6 +15,7 @@ import signal
 import sys
 import types
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
@@ -153,6 +154,8 @@ def _parse_flags(command: Command, argv: Sequence[str]) -> list[str]:
 
 def _help(command: Command, program: str) -> str:
     """The text of `--help`: what the command does, and its flags by group."""
+    if program.endswith(".py"):  # python -m koalagan.NAME
+        program = f"koalagan {Path(program).stem}"
     usage = f"usage: {program} [--flag=value ...] {command.arguments}".rstrip()
     groups = [
         flags.FLAGS.module_help(options.title(group)).strip("\n")

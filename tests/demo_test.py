@@ -25,7 +25,7 @@ from koalagan.inference import colorizer
 from koalagan.photos import memory, page
 
 # Where the screenshot is kept for people to look at.
-ARTIFACTS = os.environ.get("KOALAGAN_TEST_ARTEFACTS")
+ARTIFACTS = os.environ.get("KOALAGAN_TEST_ARTIFACTS")
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_a_photograph_is_colored_on_the_page(browser, address, model, photograph
         "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
     )
     browser.find_element(By.ID, "download").click()
-    result = tmp_path / "cameraman-coloured.png"
+    result = tmp_path / "cameraman-colored.png"
     wait(browser, lambda b: result.exists())
     with Image.open(result) as image:
         np.testing.assert_array_equal(np.asarray(image), expected)
@@ -201,4 +201,4 @@ def test_a_photograph_that_has_color_is_noted(model, tmp_path):
         str(tmp_path / "a.jpg"), colorizer.load(model), str(tmp_path)
     )
     assert "had color" in text and before.shape == after.shape == (512, 512, 3)
-    assert result == str(tmp_path / "a-coloured.png") and os.path.exists(result)
+    assert result == str(tmp_path / "a-colored.png") and os.path.exists(result)

@@ -149,7 +149,7 @@ def color_file(
     rgb = decoding.decode(encoded, path)
     memory.check(rgb, path)
     colored = model.colorize(rgb, saturation=saturation)
-    result = os.path.join(folder, f"{Path(path).stem}-coloured.png")
+    result = os.path.join(folder, f"{Path(path).stem}-colored.png")
     writing.write(result, colored, metadata=metadata.read(encoded))
     height, width = rgb.shape[:2]
     text = f"{width} x {height} pixels."
