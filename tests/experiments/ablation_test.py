@@ -80,7 +80,11 @@ def test_experiments_on_different_pictures_are_refused():
     [
         ("pix2pix", {"image_size": 96}, "256"),
         ("resnet18_unet", {"backbone_weights": "/no/such.weights.h5"}, "/no/such"),
-        ("koalarization", {"data_dir": "/no/such/folder"}, "/no/such/folder"),
+        (
+            "no_inception",
+            {"data_dir": "/no/such/folder", "segmentation_weights": "none"},
+            "/no/such/folder",
+        ),
         ("no_inception", {"segmentation_weights": "/no/such.weights.h5"}, "/no/such"),
         ("paper", {"generator": "unet"}, "--generator=unet has no branch that --embedding_weights"),
     ],
