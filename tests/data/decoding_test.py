@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Pictures of every kind become uint8 sRGB, upright; resizing and cropping; clear refusals."""
+"""Pictures of every kind become uint8 sRGB, upright; bad ones give clear errors."""
 
 import concurrent.futures
 import struct
@@ -7,7 +7,6 @@ import warnings
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers.pictures import encode, picture
 from PIL import Image
 
@@ -15,7 +14,7 @@ from koalagan.data import decoding
 from koalagan.errors import UserError
 
 
-def test_decode_colour_is_exact():
+def test_decode_color_is_exact():
     rgb = picture()
     for kind in ("PNG", "BMP", "TIFF"):
         decoded = decoding.decode(encode(rgb, kind), "x")
@@ -45,7 +44,7 @@ def test_decode_turns_pictures_upright(orientation, stored):
 
 
 def tiff(values, *, bits, white_is_zero=False):
-    """A TIFF of one row of grey values, which Pillow reads and does not write."""
+    """A TIFF of one row of gray values, of a kind that Pillow reads and does not write."""
     if bits == 16:
         data = np.asarray(values, "<u2").tobytes()
     else:
@@ -61,7 +60,7 @@ def tiff(values, *, bits, white_is_zero=False):
     return header + body + struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
 
 
-def test_decode_deep_tiffs_as_they_are_meant():
+def test_decode_scales_tiffs_of_12_and_16_bits():
     deep = [0, 1000, 30000, 65535]
     as_8_bits = np.round(np.array(deep) / 257)
     for white_is_zero, expected in ((False, as_8_bits), (True, 255 - as_8_bits)):
@@ -71,20 +70,20 @@ def test_decode_deep_tiffs_as_they_are_meant():
     np.testing.assert_allclose(twelve[0, :, 0], [0, 63.8, 127.5, 255], atol=0.6)
 
 
-def test_decode_greyscale_of_8_and_16_bits():
-    grey = picture(channels=0)
-    expected = np.repeat(grey[..., None], 3, axis=-1)
-    np.testing.assert_array_equal(decoding.decode(encode(grey), "x"), expected)
-    deep = grey.astype(np.uint16) * 257
+def test_decode_grayscale_of_1_8_and_16_bits():
+    gray = picture(channels=0)
+    expected = np.repeat(gray[..., None], 3, axis=-1)
+    np.testing.assert_array_equal(decoding.decode(encode(gray), "x"), expected)
+    deep = gray.astype(np.uint16) * 257
     for kind in ("PNG", "TIFF"):
         np.testing.assert_array_equal(decoding.decode(encode(deep, kind), "x"), expected)
     between = np.array([[0, 128, 129, 65535 - 128, 65535 - 129, 65535]], np.uint16)
     np.testing.assert_array_equal(
         decoding.decode(encode(between), "x")[0, :, 0], np.rint(between[0] / 257)
     )
-    one_bit = Image.fromarray(grey).convert("1", dither=Image.Dither.NONE)
+    one_bit = Image.fromarray(gray).convert("1", dither=Image.Dither.NONE)
     np.testing.assert_array_equal(
-        decoding.decode(encode(one_bit), "x")[..., 1], np.where(grey > 127, 255, 0)
+        decoding.decode(encode(one_bit), "x")[..., 1], np.where(gray > 127, 255, 0)
     )
 
 
@@ -97,17 +96,17 @@ def test_decode_palette():
 
 def test_decode_cmyk():
     cmyk = np.zeros((16, 16, 4), np.uint8)
-    cmyk[..., 1:3] = 255  # Full magenta and yellow make red.
+    cmyk[..., 1:3] = 255  # Full magenta and full yellow give red.
     for kind in ("JPEG", "TIFF"):
         decoded = decoding.decode(encode(Image.fromarray(cmyk, "CMYK"), kind), "x")
         np.testing.assert_allclose(decoded, np.broadcast_to([255, 0, 0], (16, 16, 3)), atol=3)
 
 
 @pytest.mark.parametrize("channels", [2, 4])
-def test_decode_lays_transparency_over_white(channels):
+def test_decode_composites_transparency_over_white(channels):
     image = picture(channels=channels)
-    colour, alpha = image[..., :-1] / 255, image[..., -1:] / 255
-    expected = np.broadcast_to(255 * (colour * alpha + 1 - alpha), (6, 9, 3))
+    color, alpha = image[..., :-1] / 255, image[..., -1:] / 255
+    expected = np.broadcast_to(255 * (color * alpha + 1 - alpha), (6, 9, 3))
     np.testing.assert_allclose(decoding.decode(encode(image), "x"), expected, atol=1)
 
 
@@ -119,7 +118,7 @@ def test_decode_transparent_palette_entry():
 
 
 def icc_profile(space: bytes, colorants: dict[bytes, tuple], gamma: float) -> bytes:
-    """A version 2 profile of a display: its primaries under D50 and one gamma for all channels."""
+    """A version 2 profile of a display: its primaries under D50, and one gamma."""
 
     def s15(*values):
         return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
@@ -144,7 +143,7 @@ def icc_profile(space: bytes, colorants: dict[bytes, tuple], gamma: float) -> by
     return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + data
 
 
-# sRGB's primaries under D50, as every sRGB profile has them.
+# The primaries of sRGB under D50, as in every sRGB profile.
 SRGB_COLORANTS = {
     b"rXYZ": (0.43607, 0.22249, 0.01392),
     b"gXYZ": (0.38515, 0.71687, 0.09708),
@@ -158,7 +157,7 @@ def srgb_of_linear(values):
     return 255 * curve
 
 
-def test_decode_converts_colours_by_their_profile():
+def test_decode_converts_colors_by_their_profile():
     rgb = picture(height=32, width=32)
     red, green, blue = SRGB_COLORANTS.values()
     linear = icc_profile(b"RGB ", SRGB_COLORANTS, 1.0)
@@ -172,9 +171,9 @@ def test_decode_converts_colours_by_their_profile():
 
 
 def test_decode_converts_other_kinds_of_pictures_by_their_profile():
-    grey = picture(channels=0)
-    decoded = decoding.decode(encode(grey, icc_profile=icc_profile(b"GRAY", {}, 1.8)), "x")
-    linear = 255 * (grey / 255) ** 1.8
+    gray = picture(channels=0)
+    decoded = decoding.decode(encode(gray, icc_profile=icc_profile(b"GRAY", {}, 1.8)), "x")
+    linear = 255 * (gray / 255) ** 1.8
     expected = np.repeat(srgb_of_linear(linear)[..., None], 3, axis=-1)
     np.testing.assert_allclose(decoded, expected, atol=1.6)
     linear = icc_profile(b"RGB ", SRGB_COLORANTS, 1.0)
@@ -188,17 +187,17 @@ def test_decode_converts_other_kinds_of_pictures_by_their_profile():
     np.testing.assert_allclose(decoded, expected, atol=1.6)
 
 
-def test_decode_takes_a_picture_as_it_lies_where_its_profile_does_not_fit():
-    rgb, grey = picture(), picture(channels=0)
+def test_decode_ignores_a_profile_that_does_not_fit():
+    rgb, gray = picture(), picture(channels=0)
     linear = icc_profile(b"RGB ", SRGB_COLORANTS, 1.0)
     as_srgb = linear.replace(b"test", b"sRGB")
     for profile in (b"broken", linear[:200], icc_profile(b"GRAY", {}, 1.0), as_srgb):
         np.testing.assert_array_equal(decoding.decode(encode(rgb, icc_profile=profile), "x"), rgb)
-    decoded = decoding.decode(encode(grey, icc_profile=linear), "x")
-    np.testing.assert_array_equal(decoded, np.repeat(grey[..., None], 3, axis=-1))
+    decoded = decoding.decode(encode(gray, icc_profile=linear), "x")
+    np.testing.assert_array_equal(decoded, np.repeat(gray[..., None], 3, axis=-1))
 
 
-def test_decode_takes_a_good_picture_with_broken_exif():
+def test_decode_accepts_a_good_picture_with_broken_exif():
     good = picture()
     encoded = encode(good, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09broken")
     with warnings.catch_warnings():
@@ -206,7 +205,7 @@ def test_decode_takes_a_good_picture_with_broken_exif():
         np.testing.assert_array_equal(decoding.decode(encoded, "x"), good)
 
 
-def test_decode_refuses_what_is_no_good_picture():
+def test_decode_refuses_bad_pictures():
     jpeg, png = (encode(picture(height=64, width=64), kind) for kind in ("JPEG", "PNG"))
     floats = encode(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF")
     bad = [b"", b"text", jpeg[: len(jpeg) // 2], png[: len(png) // 2], jpeg[:30], floats]
@@ -219,7 +218,9 @@ def test_decode_refuses_what_is_no_good_picture():
         assert "\n" not in str(info.value) and str(info.value).endswith(".")
 
 
-def test_decode_refuses_decompression_bombs_and_keeps_quiet_about_large_pictures(monkeypatch):
+def test_decode_refuses_decompression_bombs_and_is_quiet_about_large_pictures(
+    monkeypatch,
+):
     encoded = encode(picture(height=10, width=10))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -231,7 +232,7 @@ def test_decode_refuses_decompression_bombs_and_keeps_quiet_about_large_pictures
 
 
 def test_decode_in_threads_keeps_pictures_and_warning_filters(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)  # Every picture provokes a warning.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)  # Every picture triggers a warning.
     encoded = [encode(picture(seed, height=10, width=10)) for seed in range(8)]
     before = list(warnings.filters)
     with concurrent.futures.ThreadPoolExecutor(8) as executor:
@@ -239,47 +240,3 @@ def test_decode_in_threads_keeps_pictures_and_warning_filters(monkeypatch):
     assert list(warnings.filters) == before
     for number, rgb in enumerate(decoded):
         np.testing.assert_array_equal(rgb, picture(number % 8, height=10, width=10))
-
-
-def test_resize_keeps_a_picture_of_that_size_and_a_flat_one():
-    rgb = picture(height=16, width=24)
-    np.testing.assert_array_equal(decoding.resize(rgb, (16, 24)), rgb)
-    flat = np.full((50, 70, 3), 137, np.uint8)
-    np.testing.assert_array_equal(decoding.resize(flat, (16, 24)), flat[:16, :24])
-
-
-def test_resize_saturates_and_does_not_wrap():
-    edge = np.zeros((8, 8, 3), np.uint8)
-    edge[:, 4:] = 255
-    enlarged = decoding.resize(edge, (32, 32)).numpy()
-    # Bicubic overshoots on both sides of the edge; wrapped, 0 would become 250 and 255 become 5.
-    assert (enlarged[:, :12] < 60).all() and (enlarged[:, 20:] > 195).all()
-
-
-def test_resize_shrinks_as_pillow_does():
-    # Smooth, so that only the filter counts: Pillow's bicubic is antialiased too (with a = -0.5).
-    y, x = np.mgrid[:120, :90]
-    rgb = np.stack([127 + 100 * np.sin(x / 15), 127 + 100 * np.cos(y / 20), x + y], -1)
-    rgb = rgb.astype(np.uint8)
-    expected = np.asarray(Image.fromarray(rgb).resize((30, 40), Image.Resampling.BICUBIC))
-    resized = decoding.resize(rgb, (40, 30)).numpy().astype(int)
-    assert np.abs(resized - expected).max() <= 1
-
-
-def test_resize_is_the_same_in_a_batch_and_in_a_graph():
-    batch = np.stack([picture(seed, 30, 20) for seed in range(3)])
-    eager = np.stack([decoding.resize(rgb, (16, 8)) for rgb in batch])
-    graph = tf.function(lambda rgb: decoding.resize(rgb, (16, 8)))(tf.constant(batch))
-    np.testing.assert_array_equal(graph, eager)
-
-
-@pytest.mark.parametrize(
-    "shape, size, expected", [((40, 100), (8, 8), (40, 40)), ((90, 40), (8, 16), (20, 40))]
-)
-def test_centre_crop_takes_the_largest_part_of_that_shape(shape, size, expected):
-    rgb = np.zeros((*shape, 3), np.uint8)
-    rgb[shape[0] // 2, shape[1] // 2] = 255
-    cropped = decoding.centre_crop(rgb, size)
-    assert cropped.shape[:2] == expected
-    middle = [extent // 2 for extent in expected]
-    assert cropped[middle[0], middle[1]].min() == 255

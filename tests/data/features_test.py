@@ -1,13 +1,15 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""The segmentation's rows; store_test has those of the embedding, and all that can end a run."""
+"""The stored outputs of the frozen networks: their rows, their reuse, their interruption."""
 
 import keras
 import numpy as np
 import pytest
-import store_test
+import skimage.color
+from helpers import stores
+from helpers.pictures import encode, picture
+from helpers.stores import Killed, killed_after, prepare, tiny_source, with_bad
 
 from koalagan.color import lab
-from koalagan.data import features
 from koalagan.models.frozen import segmentation
 
 SHAPE = (2, 3, 4)  # of the stand-in's scores: a quarter of 8x12
@@ -16,7 +18,7 @@ SHAPE = (2, 3, 4)  # of the stand-in's scores: a quarter of 8x12
 @pytest.fixture(autouse=True)
 def networks(monkeypatch):
     """Makes both frozen networks tiny; the segmentation is the picture at a quarter, four times."""
-    embeddings = store_test.tiny_embedding(monkeypatch)
+    embeddings = stores.tiny_embedding(monkeypatch)
     loaded = []
 
     def build():
@@ -36,8 +38,25 @@ def networks(monkeypatch):
     return {"embedding": embeddings, "segmentation": loaded}
 
 
-def test_scores_are_kept_in_float16_of_the_picture_and_of_its_mirror_image(tmp_path):
-    prepared = store_test.prepare(tmp_path, segmentation_weights="a")
+def test_the_embedding_is_that_of_the_stored_picture_and_of_its_mirror_image(tmp_path):
+    records = [(str(n), encode(picture(n, 16, 24))) for n in range(11)]  # not whole batches
+    prepared = prepare(tmp_path, tiny_source(records), embedding_weights="a")
+    assert prepared.segmentation is None
+    assert prepared.embedding.shape == (11, 2, stores.CLASSES)
+    assert prepared.embedding.dtype == np.float32
+
+    def logits(rgb):
+        lightness = skimage.color.rgb2lab(rgb)[..., 0] / 50 - 1
+        return lightness.reshape(len(rgb), -1) @ stores.matrix("a")
+
+    rows = np.asarray(prepared.pictures)
+    np.testing.assert_allclose(prepared.embedding[:, 0], logits(rows), atol=2e-3)
+    np.testing.assert_allclose(prepared.embedding[:, 1], logits(rows[:, :, ::-1]), atol=2e-3)
+    assert np.abs(prepared.embedding[:, 0] - prepared.embedding[:, 1]).min(0).max() > 0.1
+
+
+def test_scores_are_float16_for_the_picture_and_its_mirror_image(tmp_path):
+    prepared = prepare(tmp_path, segmentation_weights="a")
     assert prepared.embedding is None
     assert prepared.segmentation.shape == (len(prepared), 2, *SHAPE)
     assert prepared.segmentation.dtype == np.float16
@@ -47,51 +66,57 @@ def test_scores_are_kept_in_float16_of_the_picture_and_of_its_mirror_image(tmp_p
     np.testing.assert_allclose(prepared.segmentation, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_each_network_has_rows_of_its_own(tmp_path, networks):
-    both = store_test.prepare(tmp_path, embedding_weights="a", segmentation_weights="b")
+def test_nothing_is_computed_unless_asked_for(tmp_path, networks):
+    for nothing in ({}, {"embedding_weights": "none", "segmentation_weights": "none"}):
+        prepared = prepare(tmp_path, **nothing)
+        assert prepared.embedding is None and prepared.segmentation is None
+    assert networks == {"embedding": [], "segmentation": []}
+
+
+def test_each_network_has_its_own_rows(tmp_path, networks):
+    both = prepare(tmp_path, embedding_weights="a", segmentation_weights="b")
     assert networks == {"embedding": ["a"], "segmentation": ["b"]}
-    one = store_test.prepare(tmp_path, segmentation_weights="b")
+    one = prepare(tmp_path, segmentation_weights="b")
     assert one.path == both.path and one.embedding is None
     np.testing.assert_array_equal(one.segmentation, both.segmentation)
-    assert networks == {"embedding": ["a"], "segmentation": ["b"]}  # nothing is computed twice
+    assert networks == {"embedding": ["a"], "segmentation": ["b"]}  # Nothing is computed twice.
 
 
-def test_interrupted_scores_go_on_where_they_were(tmp_path, monkeypatch):
-    whole = store_test.prepare(tmp_path / "whole", segmentation_weights="a")
-    batches, network = [], features.Feature._network
-
-    def stopping(feature):
-        compute = network(feature)
-
-        def counted(batch):
-            if len(batches) == 1:
-                raise KeyboardInterrupt
-            batches.append(len(batch))
-            return compute(batch)
-
-        return counted
-
-    monkeypatch.setattr(features.Feature, "_network", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        store_test.prepare(tmp_path / "stopped", segmentation_weights="a")
-    monkeypatch.setattr(features.Feature, "_network", network)
-    (unfinished,) = (tmp_path / "stopped").glob("*/segmentation-*.partial.npy")
-    np.lib.format.open_memmap(unfinished, mode="r+")[:8] = 7  # rows that are not made again
-    stopped = store_test.prepare(tmp_path / "stopped", segmentation_weights="a")
-    assert batches == [8] and (stopped.segmentation[:8] == 7).all()
-    np.testing.assert_array_equal(stopped.segmentation[8:], whole.segmentation[8:])
+def test_rows_leave_skipped_pictures_out(tmp_path):
+    prepared = prepare(tmp_path, with_bad(0), on_bad_picture="skip", embedding_weights="a")
+    others = tiny_source(list(tiny_source().records())[1:], identity=1)
+    alone = prepare(tmp_path, others, embedding_weights="a")
+    np.testing.assert_array_equal(prepared.pictures, alone.pictures)
+    np.testing.assert_allclose(prepared.embedding, alone.embedding, atol=1e-4)
 
 
-def test_rows_that_were_deleted_are_made_anew(tmp_path, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("name", ["embedding", "segmentation"])
+def test_an_interrupted_feature_continues_where_it_stopped(
+    tmp_path, small_chunks, monkeypatch, name
+):
+    whole = getattr(prepare(tmp_path / "whole", **{f"{name}_weights": "a"}), name)
+    prepare(tmp_path / "stopped")
+    with monkeypatch.context() as patched:
+        # Ends the run in the second batch.
+        patched.setattr(np.memmap, "flush", killed_after(1, np.memmap.flush))
+        with pytest.raises(Killed):
+            prepare(tmp_path / "stopped", **{f"{name}_weights": "a"})
+    (unfinished,) = (tmp_path / "stopped").glob(f"*/{name}-*.partial.npy")
+    rows = np.load(unfinished, mmap_mode="r+")
+    rows[:8] = 123  # Only rows that are computed again can lose the mark.
+    rows.flush()
+    rows = getattr(prepare(tmp_path / "stopped", **{f"{name}_weights": "a"}), name)
+    assert (rows[:8] == 123).all()
+    np.testing.assert_array_equal(rows[8:], whole[8:])
 
-    compute = features.os.replace
-    monkeypatch.setattr(features.os, "replace", stop)
-    with pytest.raises(KeyboardInterrupt):
-        store_test.prepare(tmp_path, segmentation_weights="a")
-    monkeypatch.setattr(features.os, "replace", compute)
-    for unfinished in tmp_path.glob("*/segmentation-*.partial.npy"):
-        unfinished.unlink()
-    prepared = store_test.prepare(tmp_path, segmentation_weights="a")
+
+def test_deleted_rows_are_computed_again(tmp_path, monkeypatch):
+    prepare(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(np.memmap, "flush", killed_after(1, np.memmap.flush))
+        with pytest.raises(Killed):
+            prepare(tmp_path, segmentation_weights="a")
+    (unfinished,) = tmp_path.glob("*/segmentation-*.partial.npy")
+    unfinished.unlink()
+    prepared = prepare(tmp_path, segmentation_weights="a")
     assert np.abs(prepared.segmentation).max(axis=(1, 2, 3, 4)).min() > 0

@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Tests of koalagan.data.koala_scenes: the drawing and the TFDS builder."""
+"""koala_scenes: the drawing and the TFDS builder."""
 
 import socket
 
@@ -26,7 +26,7 @@ def scenes() -> np.ndarray:
 @pytest.fixture
 def no_network(monkeypatch):
     def refuse(*args, **kwargs):
-        raise AssertionError("something asked for the network")
+        raise AssertionError("the network was used")
 
     for name in ("connect", "connect_ex"):
         monkeypatch.setattr(socket.socket, name, refuse)
@@ -34,7 +34,7 @@ def no_network(monkeypatch):
         monkeypatch.setattr(socket, name, refuse)
 
 
-def test_one_seed_draws_one_picture_and_other_seeds_others():
+def test_a_seed_always_draws_the_same_picture_and_other_seeds_draw_others():
     first, again, other = (drawing.draw_scene(np.random.default_rng(s), 128) for s in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first.astype(int) - other).mean() > 5
@@ -76,18 +76,18 @@ def test_lightness_varies_and_does_not_clip(scenes):
     assert np.mean((scenes == 0).all(axis=-1)) < 0.01
 
 
-def test_lightness_tells_colour(scenes):
-    """Least squares on a block's lightness, without its place, must beat any one colour."""
+def test_color_can_be_predicted_from_lightness(scenes):
+    """Least squares on a block's lightness, without its position, must beat any single color."""
     lab = color.rgb2lab(scenes)
     features, chroma = _block_features(lab[..., 0]), _block_means(lab[..., 1:])
     train, test = slice(0, 72), slice(72, 96)
     x, y = (a[train].reshape(-1, a.shape[-1]) for a in (features, chroma))
     weights, *_ = np.linalg.lstsq(x, y, rcond=None)
     error = np.abs(features[test] @ weights - chroma[test]).mean()
-    grey = np.abs(chroma[test]).mean()
-    one_colour = np.abs(chroma[test] - np.median(y, axis=0)).mean()
-    assert error < 0.85 * one_colour
-    assert error < 0.75 * grey
+    gray = np.abs(chroma[test]).mean()
+    one_color = np.abs(chroma[test] - np.median(y, axis=0)).mean()
+    assert error < 0.85 * one_color
+    assert error < 0.75 * gray
 
 
 def _block_means(values: np.ndarray) -> np.ndarray:
@@ -110,7 +110,7 @@ def _block_features(lightness: np.ndarray) -> np.ndarray:
     return products[..., first, second]
 
 
-def test_splits_have_pictures_of_their_own():
+def test_splits_have_different_pictures():
     train, validation = split_picture("train", 0), split_picture("validation", 0)
     assert np.abs(train.astype(int) - validation).mean() > 5
     np.testing.assert_array_equal(train, split_picture("train", 0))
@@ -118,7 +118,7 @@ def test_splits_have_pictures_of_their_own():
         split_picture("test", 0)
 
 
-def test_tfds_knows_its_name_and_sizes(tmp_path):
+def test_tfds_finds_it_by_name(tmp_path):
     builder = tfds.builder("koala_scenes", data_dir=tmp_path)
     assert isinstance(builder, KoalaScenes)
     assert builder.PICTURES == {"train": 512, "validation": 64}
@@ -138,5 +138,5 @@ def test_prepares_without_a_network(tmp_path, no_network):
             names.add(name)
             drawn = split_picture(split, int(name.removeprefix(f"{split}-")))
             difference = np.abs(record["image"].astype(int) - drawn)
-            assert difference.mean() < 4  # all that JPEG changes
+            assert difference.mean() < 4  # Only JPEG changes it.
     assert len(names) == 8

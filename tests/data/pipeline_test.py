@@ -1,20 +1,20 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Batches: their contract, their order, their flips, and that a run can start at any step."""
+"""Batches: their contract, order and flips, and that a run can start at any step."""
 
 import itertools
 
 import numpy as np
 import pytest
 import skimage.color
-import store_test
 import tensorflow as tf
+from helpers import stores
 
 from koalagan.data import pipeline
 from koalagan.data.store import Store
 
 COUNT = 10
 SIZE = (6, 8)
-MIRRORED = 1000.0  # what the stand-in embedding of a mirror image has more
+MIRRORED = 1000.0  # What the stand-in embedding adds for a mirror image.
 
 
 def pictures(count=COUNT):
@@ -68,9 +68,9 @@ def evaluation(store, batch_size):
 
 
 def rows_and_flips(batch):
-    """Which rows a batch shows, and which of them mirrored, as told by its embeddings."""
-    told = batch["embedding"][:, 0]
-    return (told % MIRRORED).astype(int), told >= MIRRORED
+    """Which rows a batch shows, and which of them are flipped, according to its embeddings."""
+    numbers = batch["embedding"][:, 0]
+    return (numbers % MIRRORED).astype(int), numbers >= MIRRORED
 
 
 def lab_of(rgb):
@@ -94,7 +94,7 @@ def assert_same(batches, others):
 
 
 @pytest.mark.parametrize("make", [pipeline.evaluation_batches, pipeline.training_batches])
-def test_a_batch_is_as_the_contract_says(store, make):
+def test_a_batch_follows_the_contract(store, make):
     seed = {"seed": 0} if make is pipeline.training_batches else {}
     batches = make(store, batch_size=4, **seed)
     shapes = {"L": (*SIZE, 1), "ab": (*SIZE, 2), "embedding": (1001,)}
@@ -108,7 +108,7 @@ def test_a_batch_is_as_the_contract_says(store, make):
     assert -1 <= batch["ab"].min() < -0.3 and 0.3 < batch["ab"].max() <= 1
 
 
-def test_a_store_without_embedding_makes_batches_without(store, plain):
+def test_a_store_without_embedding_gives_batches_without(store, plain):
     assert set(training(plain, 1)[0]) == {"L", "ab"}
     assert set(evaluation(plain, 4)[0]) == {"L", "ab"}
     for batch, other in zip(training(plain, 5), training(store, 5), strict=True):
@@ -117,12 +117,12 @@ def test_a_store_without_embedding_makes_batches_without(store, plain):
 
 
 def test_a_batch_larger_than_the_store_is_an_error(store):
-    with pytest.raises(ValueError, match="a batch of 11 is larger than the 10 pictures"):
+    with pytest.raises(ValueError, match="A batch of 11 is larger than the 10 pictures"):
         pipeline.training_batches(store, batch_size=11, seed=0)
     assert len(training(store, 1, batch_size=10)[0]["L"]) == 10
 
 
-def test_steps_per_epoch_drops_the_rest():
+def test_steps_per_epoch_drops_the_partial_batch():
     assert [pipeline.steps_per_epoch(10, size) for size in (1, 3, 4, 5, 10, 11)] == [
         10, 3, 2, 2, 1, 0,
     ]  # fmt: skip
@@ -131,7 +131,7 @@ def test_steps_per_epoch_drops_the_rest():
 # Order.
 
 
-def test_the_order_is_a_permutation_that_depends_on_seed_and_epoch_alone():
+def test_the_order_is_a_permutation_that_depends_only_on_seed_and_epoch():
     orders = {}
     for seed, epoch in itertools.product(range(3), range(3)):
         orders[seed, epoch] = pipeline.epoch_order(seed, epoch, 50)
@@ -142,7 +142,7 @@ def test_the_order_is_a_permutation_that_depends_on_seed_and_epoch_alone():
     np.testing.assert_array_equal(pipeline.epoch_order(2, 1, 50), orders[2, 1])
 
 
-def test_an_epoch_shows_its_order_and_drops_only_the_rest(store):
+def test_an_epoch_follows_its_order_and_drops_only_the_partial_batch(store):
     batches = training(store, 6)
     dropped = []
     for epoch in range(3):
@@ -152,7 +152,7 @@ def test_an_epoch_shows_its_order_and_drops_only_the_rest(store):
         np.testing.assert_array_equal(rows, pipeline.epoch_order(7, epoch, COUNT)[:8])
         assert len(set(rows)) == 8
         dropped.append(frozenset(range(COUNT)) - set(rows))
-    assert len(set(dropped)) > 1  # each epoch leaves out others
+    assert len(set(dropped)) > 1  # Each epoch leaves out other rows.
 
 
 def test_an_epoch_of_whole_batches_shows_every_picture(store):
@@ -162,15 +162,15 @@ def test_an_epoch_of_whole_batches_shows_every_picture(store):
         assert sorted(rows) == list(range(COUNT))
 
 
-def test_batches_depend_on_the_seed_and_repeat(store):
+def test_batches_depend_on_the_seed_and_are_reproducible(store):
     first = training(store, 3, seed=1)
     assert_same(first, training(store, 3, seed=1))
     assert not np.array_equal(first[0]["L"], training(store, 3, seed=2)[0]["L"])
 
 
 @pytest.mark.parametrize("first_step", [1, 2, 3, 4, 7])
-def test_starting_at_a_step_gives_what_an_uninterrupted_run_sees_from_there(store, first_step):
-    # Two steps make an epoch, so these start inside epochs and at their ends, and cross several.
+def test_a_run_that_starts_at_a_step_sees_what_an_uninterrupted_run_sees(store, first_step):
+    # An epoch has two steps, so these start inside and at the end of epochs, and cross several.
     uninterrupted = training(store, 10)
     assert_same(training(store, 10 - first_step, first_step=first_step), uninterrupted[first_step:])
 
@@ -178,7 +178,7 @@ def test_starting_at_a_step_gives_what_an_uninterrupted_run_sees_from_there(stor
 # Flips.
 
 
-def test_flips_depend_on_seed_epoch_and_row_alone():
+def test_flips_depend_only_on_seed_epoch_and_row():
     rows = np.arange(400)
     flips = pipeline.flips(3, 5, rows)
     assert flips.dtype == bool and flips.shape == rows.shape
@@ -189,15 +189,15 @@ def test_flips_depend_on_seed_epoch_and_row_alone():
         assert 0.4 < (flips == other).mean() < 0.6
 
 
-def test_a_mirrored_picture_comes_with_the_embedding_of_its_mirror(store):
+def test_a_flipped_picture_has_the_embedding_of_its_mirror_image(store):
     batches = training(store, 8)
     lab = lab_of(pictures())
     seen = []
     for step, batch in enumerate(batches):
-        rows, mirrored = rows_and_flips(batch)
-        np.testing.assert_array_equal(mirrored, pipeline.flips(7, step // 2, rows))
-        seen.extend(mirrored)
-        expected = np.where(mirrored[:, None, None, None], lab[rows, :, ::-1], lab[rows])
+        rows, flipped = rows_and_flips(batch)
+        np.testing.assert_array_equal(flipped, pipeline.flips(7, step // 2, rows))
+        seen.extend(flipped)
+        expected = np.where(flipped[:, None, None, None], lab[rows, :, ::-1], lab[rows])
         np.testing.assert_allclose(shown(batch), expected, atol=1e-3)
     assert 0 < sum(seen) < len(seen)
 
@@ -206,57 +206,57 @@ def test_a_mirrored_picture_comes_with_the_embedding_of_its_mirror(store):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 10, 16])
-def test_evaluation_shows_every_picture_once_in_order_and_never_mirrored(store, batch_size):
+def test_evaluation_shows_every_picture_once_in_order_and_not_flipped(store, batch_size):
     batches = evaluation(store, batch_size)
     sizes = [len(batch["L"]) for batch in batches]
     assert sizes == [min(batch_size, COUNT - start) for start in range(0, COUNT, batch_size)]
-    told = [rows_and_flips(batch) for batch in batches]
-    np.testing.assert_array_equal(np.concatenate([rows for rows, _ in told]), np.arange(COUNT))
-    assert not np.concatenate([mirrored for _, mirrored in told]).any()
+    rows, flipped = zip(*map(rows_and_flips, batches), strict=True)
+    np.testing.assert_array_equal(np.concatenate(rows), np.arange(COUNT))
+    assert not np.concatenate(flipped).any()
     everything = np.concatenate([shown(batch) for batch in batches])
     np.testing.assert_allclose(everything, lab_of(pictures()), atol=1e-3)
 
 
-def test_evaluation_batches_can_be_gone_through_again(store):
+def test_evaluation_batches_can_be_iterated_again(store):
     batches = pipeline.evaluation_batches(store, batch_size=4)
     assert_same(list(batches.as_numpy_iterator()), list(batches.as_numpy_iterator()))
-    assert int(batches.cardinality()) == 3  # Keras asks it for the number of steps
+    assert int(batches.cardinality()) == 3  # Keras reads the number of steps from it.
 
 
 # The store.
 
 
-def test_batches_leave_the_store_as_it_is(store):
+def test_batches_do_not_change_the_store(store):
     assert isinstance(store.pictures, np.memmap)
     training(store, 6)
     np.testing.assert_array_equal(store.pictures, pictures())
 
-    # Nor do they change an array in memory, which no file's mode protects.
+    # Nor do they change an array in memory, which no file mode protects.
     in_memory = Store(store.path, store.manifest, pictures(), embeddings())
     assert_same(training(in_memory, 6), training(store, 6))
     np.testing.assert_array_equal(in_memory.pictures, pictures())
 
 
-def test_a_prepared_stores_embedding_is_that_of_the_batchs_own_lightness(tmp_path, monkeypatch):
-    # What a generator is given in training is what the exported chain computes: network(L).
-    store_test.tiny_embedding(monkeypatch)
-    prepared = store_test.prepare(tmp_path, embedding_weights="a")
+def test_the_embedding_of_a_batch_is_that_of_its_own_lightness(tmp_path, monkeypatch):
+    # In training, a generator gets what the exported chain computes: network(L).
+    stores.tiny_embedding(monkeypatch)
+    prepared = stores.prepare(tmp_path, embedding_weights="a")
     batches = training(prepared, 6) + evaluation(prepared, 8)
-    assert sum(len(batch["L"]) for batch in batches) == 6 * 4 + store_test.COUNT
+    assert sum(len(batch["L"]) for batch in batches) == 6 * 4 + stores.COUNT
     for batch in batches:
-        expected = batch["L"].reshape(len(batch["L"]), -1) @ store_test.matrix("a")
+        expected = batch["L"].reshape(len(batch["L"]), -1) @ stores.matrix("a")
         np.testing.assert_allclose(batch["embedding"], expected, atol=1e-4)
 
 
-def test_scores_are_those_of_the_picture_or_of_its_mirror_image(segmented):
-    flipped = 0
+def test_scores_belong_to_the_picture_or_its_mirror_image(segmented):
+    total = 0
     for batch in training(segmented, 5):
-        rows, mirrored = rows_and_flips(batch)
+        rows, flipped = rows_and_flips(batch)
         scores = batch["segmentation"]
         assert scores.shape == (4, 2, 4, 21) and scores.dtype == np.float32
-        expected = np.where(mirrored, -1, 1) * (rows + 1)
+        expected = np.where(flipped, -1, 1) * (rows + 1)
         assert (scores == expected[:, None, None, None]).all()
-        flipped += mirrored.sum()
-    assert 0 < flipped < 20
+        total += flipped.sum()
+    assert 0 < total < 20
     (batch,) = evaluation(segmented, COUNT)
     np.testing.assert_array_equal(batch["segmentation"], segmented.segmentation[:, 0])

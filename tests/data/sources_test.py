@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Sources: TFDS datasets and folders in a fixed order, pictures of every kind, clear refusals."""
+"""Sources: TFDS datasets and folders in a fixed order, and clear error messages."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ from koalagan.data import decoding, sources
 from koalagan.errors import UserError
 
 COCO_DIR = os.environ.get("KOALAGAN_COCO_DIR")
-needs_coco = pytest.mark.skipif(not COCO_DIR, reason="KOALAGAN_COCO_DIR does not name COCO 2017")
+needs_coco = pytest.mark.skipif(not COCO_DIR, reason="KOALAGAN_COCO_DIR is not set to COCO 2017")
 
 
 def write(path, content):
@@ -25,7 +25,7 @@ def write(path, content):
 
 
 def refusal(*args, **kwargs):
-    """The one sentence with which open_source refuses."""
+    """The single sentence with which open_source refuses."""
     with pytest.raises(UserError) as info:
         sources.open_source(*args, **kwargs)
     message = str(info.value)
@@ -44,7 +44,7 @@ def folder(tmp_path):
         kind = {"jpg": "JPEG", "tif": "TIFF"}.get(name.split(".")[1].lower(), name.split(".")[1])
         write(tmp_path / name, encode(picture(seed), kind))
     for name in ["notes.txt", "._a.jpg", ".thumbnails/a.jpg", "jpg"]:
-        write(tmp_path / name, b"no picture")
+        write(tmp_path / name, b"not a picture")
     return tmp_path, names
 
 
@@ -106,7 +106,7 @@ def test_folder_counts_an_unreadable_file_as_a_bad_picture(tmp_path):
 
 
 @pytest.mark.parametrize("gone", ["picture", "folder"])
-def test_folder_that_vanishes_is_no_folder_of_bad_pictures(tmp_path, gone):
+def test_a_folder_that_vanishes_is_not_a_folder_of_bad_pictures(tmp_path, gone):
     folder = tmp_path / "photographs"
     folder.mkdir()
     for name in "ab":
@@ -140,7 +140,7 @@ def test_folder_refuses_impossible_splits(folder, split, words):
     assert all(word in message for word in words), message
 
 
-def test_folder_refuses_to_be_absent_or_empty(tmp_path):
+def test_an_absent_or_empty_folder_is_refused(tmp_path):
     assert "--data_dir" in refusal("folder", "train")
     assert "nowhere does not exist" in refusal("folder", "train", str(tmp_path / "nowhere"))
     write(tmp_path / "notes.txt", b"")
@@ -151,7 +151,7 @@ def test_folder_refuses_to_be_absent_or_empty(tmp_path):
 
 
 class KoalaganTestPictures(tfds.core.GeneratorBasedBuilder):
-    """23 pictures under a name of their own and without an id, beside a mask."""
+    """23 pictures in a feature of another name, without an id, beside a mask."""
 
     VERSION = tfds.core.Version("1.2.3")
 
@@ -180,7 +180,7 @@ class KoalaganTestPictures(tfds.core.GeneratorBasedBuilder):
 
 
 class KoalaganTestPair(KoalaganTestPictures):
-    """Two pictures a record, neither called image; its data cannot be had."""
+    """Two pictures per record, neither called image; its data cannot be prepared."""
 
     def _info(self):
         image = tfds.features.Image(shape=(None, None, 3))
@@ -189,7 +189,7 @@ class KoalaganTestPair(KoalaganTestPictures):
 
 
 class KoalaganTestOffline(KoalaganTestPictures):
-    """Downloads from where nothing is."""
+    """Its download fails."""
 
     def _split_generators(self, dl_manager):
         raise ConnectionError("no route\nto host.")
@@ -227,7 +227,7 @@ def test_tfds_identity_names_version_slice_and_files(prepared):
     assert sum(files["shard_lengths"]) == 23 and files["num_bytes"] > 23 * 6 * 9
 
 
-def test_tfds_damage_on_disk_is_said_in_one_sentence(prepared, tmp_path):
+def test_tfds_damage_on_disk_is_reported_in_one_sentence(prepared, tmp_path):
     builder = KoalaganTestPictures(data_dir=tmp_path)
     builder.download_and_prepare()
     shard = next(builder.data_path.glob("*train*"))
@@ -245,7 +245,7 @@ def test_tfds_finds_data_of_another_version_than_the_code(prepared, tmp_path, mo
     assert source.name == "koalagan_test_pictures/1.2.3" and source.count == 23
 
 
-def test_tfds_refuses_what_is_absent_and_leaves_no_trace(tmp_path):
+def test_tfds_refuses_absent_data_and_writes_nothing(tmp_path):
     data_dir = str(tmp_path / "data")
     message = refusal("koalagan_test_pictures", "train", data_dir)
     assert "--download" in message and data_dir in message
@@ -261,7 +261,7 @@ def test_tfds_prepares_only_when_asked(tmp_path):
     assert sources.open_source("koalagan_test_pictures", "test", str(tmp_path)).count == 4
 
 
-def test_tfds_says_why_preparing_failed(tmp_path):
+def test_tfds_reports_why_preparing_failed(tmp_path):
     message = refusal("koalagan_test_offline", "train", str(tmp_path), download=True)
     assert "no route to host" in message and "koalagan_test_offline" in message
 
@@ -296,7 +296,7 @@ def test_tfds_refuses_impossible_splits(prepared):
 
 @needs_coco
 @pytest.mark.parametrize("split, count", [("train", 663), ("validation", 100)])
-def test_coco_is_read_whole(split, count):
+def test_coco_is_read_completely(split, count):
     source = sources.open_source("coco/2017", split, COCO_DIR)
     records = list(source.records())
     assert source.count == len(records) == count == len({name for name, _ in records})

@@ -1,7 +1,6 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """From Python: a model is loaded by one name and colours arrays, files and lists."""
 
-import io
 import json
 import shutil
 import subprocess
@@ -19,7 +18,6 @@ from PIL import Image
 import koalagan
 from koalagan import evaluate, export
 from koalagan.errors import UserError
-from koalagan.inference import colorizer
 
 
 @pytest.fixture(scope="module")
@@ -139,24 +137,6 @@ def test_evaluate(model, tmp_path):
     assert result["rows"][0]["model"] == "grey" and result["data"]["image_size"] == [32, 32]
     written = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert written["rows"] == result["rows"]
-
-
-def toned(grey):
-    """A brown print, as it comes back from a JPEG."""
-    light = grey / 255
-    rgb = 255 * np.stack([light**0.8, 0.93 * light, 0.8 * light**1.3], axis=-1)
-    buffer = io.BytesIO()
-    Image.fromarray(rgb.astype(np.uint8)).save(buffer, "JPEG", quality=85)
-    return np.asarray(Image.open(buffer).convert("RGB"))
-
-
-def test_has_color():
-    for name in ("astronaut", "coffee", "chelsea", "rocket"):
-        assert colorizer.has_color(getattr(skimage.data, name)()), name
-    for grey in (skimage.data.camera(), skimage.data.moon(), skimage.data.coins()):
-        assert not colorizer.has_color(np.repeat(grey[..., None], 3, axis=-1))
-        assert not colorizer.has_color(toned(grey))
-    assert not colorizer.has_color(np.full((1, 1, 3), [200, 30, 30], np.uint8))
 
 
 def test_the_package_offers_a_few_names_without_importing_tensorflow():
