@@ -1,4 +1,6 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Which dtype --mixed_precision stands for, and that the global policy is restored."""
+
 import keras
 import pytest
 import tensorflow as tf
@@ -7,7 +9,7 @@ from koalagan import precision
 
 
 @pytest.mark.parametrize("choice", ["float32", "float16", "bfloat16"])
-def test_an_explicit_choice_stays(choice):
+def test_an_explicit_choice_is_unchanged(choice):
     assert precision.resolve(choice) == choice
 
 
@@ -25,7 +27,7 @@ def test_auto_on_a_cpu(monkeypatch, flags, expected):
     assert precision.resolve("auto") == expected
 
 
-def test_auto_where_the_system_does_not_tell(monkeypatch):
+def test_auto_on_an_unknown_cpu(monkeypatch):
     def missing(path):
         raise FileNotFoundError
 
@@ -45,7 +47,7 @@ def test_auto_on_a_gpu(monkeypatch, capability, expected):
     assert precision.resolve("auto") == expected
 
 
-def test_policy_comes_back_even_after_an_error():
+def test_policy_is_restored_after_an_error():
     before = keras.mixed_precision.dtype_policy().name
     with pytest.raises(KeyError), precision.policy("bfloat16"):
         assert keras.mixed_precision.dtype_policy().name == "mixed_bfloat16"
