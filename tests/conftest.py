@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Gives back what a file's tests took, so that the last of many still find memory."""
+"""Frees the memory that the tests of a file used: the last of many files need it too."""
 
 import ctypes
 import gc
@@ -9,10 +9,10 @@ import pytest
 
 
 @pytest.fixture(scope="module", autouse=True)
-def memory_given_back():
+def freed_memory():
     yield
     if "keras" in sys.modules:
         sys.modules["keras"].backend.clear_session()
     gc.collect()
-    # glibc keeps what was freed: gigabytes, after networks of different sizes.
+    # glibc keeps freed memory: gigabytes, after networks of different sizes.
     ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -28,7 +28,7 @@ _LIMITS = (
     "are guessed from lightness alone.",
     "The model knows what its training pictures show. On other subjects, and on drawings if it was "
     "trained on photographs, it falls back to brown and gray.",
-    "Skin tones follow the training pictures, and so does what these lack.",
+    "Skin tones follow the training pictures, including what these lack.",
     "Lightness is never changed: scratches, noise and fading stay.",
 )
 _LICENSE = (
@@ -109,14 +109,14 @@ def write(
         "MODEL_CARD.md": _page(name, facts, flags, result),
     }
     try:
-        for name, text in texts.items():
-            files.publish_text(Path(folder) / "assets.extra" / name, text)
+        for file, text in texts.items():
+            files.publish_text(Path(folder) / "assets.extra" / file, text)
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}.") from error
 
 
 def _with_gray(result: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The result, in which the first row has its present name: older versions wrote "grey"."""
+    """The result with the current name of its first row, which older versions wrote as "grey"."""
     if result is None or result["rows"][0]["model"] != "grey":
         return result
     gray, *others = result["rows"]
