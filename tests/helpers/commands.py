@@ -1,0 +1,22 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Commands in the test's own process, which has imported TensorFlow already."""
+
+from typing import Any
+
+from absl import flags
+
+from koalagan import cli, options
+
+
+def parse(command: cli.Command, *arguments: str) -> Any:
+    """The command's options from flags."""
+    values = flags.FlagValues()
+    options.define_flags(command.options, values)
+    values(["koalagan", *arguments])
+    options.require(command.options, values)
+    return options.from_flags(command.options, values)
+
+
+def run(command: cli.Command, *arguments: str) -> int | None:
+    """Runs the command by flags alone; its errors are raised."""
+    return command.main(parse(command, *arguments), [])

@@ -1,0 +1,141 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Exported models, measured on a dataset: by the command and from Python."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import skimage.data
+from helpers import commands, saved_models
+from PIL import Image
+
+from koalagan import evaluate
+from koalagan.errors import UserError
+from koalagan.inference import measuring
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """A folder of four windows of photographs and one gray picture, 24x32."""
+    folder = tmp_path_factory.mktemp("photographs")
+    astronaut, coffee = skimage.data.astronaut()[::8, ::8], skimage.data.coffee()[::8, ::8]
+    windows = [whole[i : i + 24, i : i + 32] for whole in (astronaut, coffee) for i in (0, 12)]
+    for i, window in enumerate([*windows, np.repeat(windows[0][..., 1:2], 3, axis=-1)]):
+        Image.fromarray(window).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """The folder of a run with an export, of which nothing else is known."""
+    run = tmp_path_factory.mktemp("one")
+    saved_models.save(run / "export")
+    return str(run)
+
+
+def test_the_command_compares_models_on_a_folder(photographs, model, tmp_path, capsys):
+    commands.run(
+        evaluate.COMMAND,
+        f"--saved_model={model}",
+        f"--saved_model={saved_models.save(tmp_path / 'two' / 'export')}",
+        "--dataset=folder",
+        f"--data_dir={photographs}",
+        "--split=train",
+        "--image_size=16",
+        f"--store_dir={tmp_path / 'store'}",
+        f"--output_dir={tmp_path / 'out'}",
+    )
+    result = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    one = os.path.basename(model)
+    assert [row["model"] for row in result["rows"]] == ["gray", one, "two"]
+    assert result["rows"][0]["pictures"] == 5
+    assert result["data"]["image_size"] == [16, 16] and result["data"]["split"] == "train"
+    assert result["data"]["models"][one]["saved_model"] == os.path.join(model, "export")
+    printed = capsys.readouterr().out
+    assert (tmp_path / "out" / "table.md").read_text() in printed
+    for name in ("metrics.json", "table.md", "grid.png"):
+        assert str(tmp_path / "out" / name) in printed and (tmp_path / "out" / name).exists()
+
+
+def test_a_home_folder_is_expanded(photographs, model, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", os.path.dirname(model))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(UserError, match=r"too small"):
+        commands.run(
+            evaluate.COMMAND,
+            f"--saved_model=~/{os.path.basename(model)}",
+            "--dataset=folder",
+            f"--data_dir={photographs}",
+            "--split=train",
+            "--image_size=8",
+            f"--output_dir={tmp_path / 'out'}",
+        )
+    assert len(os.listdir(tmp_path / "cache" / "koalagan")) == 1
+
+
+def test_an_absent_model_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no SavedModel in absent"):
+        commands.run(evaluate.COMMAND, "--saved_model=absent", "--output_dir=out")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "command, arguments, message",
+    [
+        ("evaluate", ["--saved_model=a", "--output_dir=b", "stray"], "'stray'"),
+        ("evaluate", ["--saved_model=a"], "--output_dir is missing"),
+        ("evaluate", ["--output_dir=b"], "--saved_model is missing"),
+        ("evaluate", ["--saved_model=a", "--output_dir=b", "--batch_size=0"], "batch_size"),
+        ("export", ["--workdir=a", "--output_dir=b", "stray"], "'stray'"),
+        ("export", ["--workdir=a"], "--output_dir is missing"),
+        ("export", ["--output_dir=b"], "--workdir is missing"),
+        ("export", ["--workdir=a", "--output_dir=b", "--format=coreml"], "format"),
+    ],
+)
+def test_mistakes_in_flags_end_in_one_sentence(command, arguments, message, tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-m", f"koalagan.{command}", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert ended.returncode == 1 and ended.stdout == ""
+    assert ended.stderr.startswith("koalagan: ") and ended.stderr.count("\n") == 1
+    assert message in ended.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_several_models_are_measured_by_default_values():
+    settings = commands.parse(
+        evaluate.COMMAND, "--saved_model=a", "--saved_model=b", "--output_dir=out"
+    )
+    assert settings.saved_model == ("a", "b") and settings.image_size is None
+    assert settings.split == "validation" and settings.batch_size == 16
+
+
+def test_untrained_networks_are_part_of_the_data(tmp_path):
+    path = saved_models.write_facts(tmp_path / "model", embedding_weights="random")
+    data = measuring.describe({"dataset": "x"}, {"name": path})
+    assert data["dataset"] == "x"
+    assert data["models"]["name"] == {"saved_model": path, "embedding_weights": "random"}
+
+
+def test_models_for_different_sizes_need_an_image_size(tmp_path):
+    def refuse(*paths, match):
+        with pytest.raises(UserError, match=match):
+            measuring.evaluate_saved_models(
+                paths, dataset="folder", split="train", output_dir=str(tmp_path / "out")
+            )
+
+    small, large = (
+        saved_models.write_facts(tmp_path / name, image_size=[side, side])
+        for name, side in (("small", 96), ("large", 256))
+    )
+    unknown = str(tmp_path / "unknown")
+    refuse(small, large, match="different sizes.*--image_size")
+    refuse(small, unknown, match="different sizes.*--image_size")
+    refuse(large, unknown, match="no SavedModel in")  # 256 is the default
