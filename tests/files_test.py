@@ -93,6 +93,14 @@ def test_delete_unfinished_deletes_what_killed_processes_left(tmp_path):
     files.delete_unfinished(tmp_path / "absent")
 
 
+def test_a_folder_gets_its_name_back_if_the_new_one_never_took_it(tmp_path):
+    (tmp_path / "model.replaced-12").mkdir()
+    (tmp_path / "model.replaced-12" / "old").write_text("old")
+    (tmp_path / "model.writing-12").mkdir()
+    files.delete_unfinished(tmp_path)
+    assert names(tmp_path) == ["model"] and names(tmp_path / "model") == ["old"]
+
+
 # Locks.
 
 # Says when it waits and when it holds the lock, and holds it until its input ends.

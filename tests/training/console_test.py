@@ -1,36 +1,50 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""What training says in words (its progress line is in train_test.py)."""
+"""What training shows on the terminal (a whole run's lines are in train_test.py)."""
 
 import pytest
 from helpers import tiny
 
 from koalagan.training import console
+from koalagan.training.state import RunState
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny.gan()
+
+
+def watch(model, state, losses, say, *, adversarial=True):
+    """Ends epochs with (loss_D, colorfulness), each with a callback of its own, as in a run that is
+    continued after every epoch."""
+    model.adversarial = adversarial
+    for epoch, (loss, colorfulness) in enumerate(losses):
+        callback = console.Watch(state, say)
+        callback.set_model(model)
+        callback.on_epoch_end(epoch, {"loss_D": loss, "val_colorfulness": colorfulness})
 
 
 @pytest.mark.parametrize(
-    "logs, words",
+    "losses, words",
     [
         ([(0.04, 30.0), (0.6, 30.0), (0.04, 30.0), (0.01, 30.0)], "the discriminator has won"),
-        ([(0.6, 30.0), (0.6, 1.0), (0.6, 0.5)], "the generator has gone grey"),
+        ([(0.6, 30.0), (0.6, 1.0), (0.6, 0.5)], "the generator produces gray pictures"),
         ([(0.6, 30.0), (0.04, 3.0), (0.6, 30.0)], None),
     ],
 )
-def test_a_gan_that_goes_wrong_is_told_once(capsys, logs, words):
-    model = tiny.gan()
-    progress, said = {}, []
-    for epoch, (loss, colorfulness) in enumerate(logs * 2):
-        watch = console.Watch(progress, said.append)  # a run that is continued every time
-        watch.set_model(model)
-        model.adversarial = True
-        watch.on_epoch_end(epoch, {"loss_D": loss, "val_colorfulness": colorfulness})
+def test_a_failing_gan_is_reported_once(model, capsys, losses, words):
+    said = []
+    watch(model, RunState(), losses * 2, said.append)
     assert len(said) == (1 if words else 0)
     err = capsys.readouterr().err
     assert (words is None and not err) or (words in err and said[0] in err)
 
 
-def test_pretraining_is_not_watched(capsys):
-    watch = console.Watch({}, print)
-    watch.set_model(tiny.gan())
-    watch.model.adversarial = False
-    watch.on_epoch_end(0, {"val_colorfulness": 0.0})
+def test_a_warning_of_an_older_run_is_not_repeated(model, capsys):
+    state = RunState.from_json('{"said": ["grey"]}')
+    watch(model, state, [(0.6, 1.0)], pytest.fail)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_pretraining_is_not_watched(model, capsys):
+    watch(model, RunState(), [(0.0, 0.0)] * 3, pytest.fail, adversarial=False)
     assert capsys.readouterr() == ("", "")

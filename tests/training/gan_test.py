@@ -45,7 +45,7 @@ def test_pretraining_moves_the_generator_alone():
 def _curve():
     """The losses of the first steps of the paper's networks."""
     keras.utils.set_random_seed(0)
-    # Adam makes full steps of gradients that are nothing but rounding: small ones, therefore.
+    # Adam makes full steps even for gradients of pure rounding error: its rate must be small.
     model = gan.ColorizationGAN(
         inception_fusion.build(64, segmentation=False),
         patchgan.build(64),
@@ -64,7 +64,7 @@ def fast_curve():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", plain_forms.FORMS)
-def test_fast_forms_learn_what_plain_ones_learn(monkeypatch, fast_curve, form):
+def test_fast_forms_learn_the_same_as_plain_ones(monkeypatch, fast_curve, form):
     owner, attribute, plain = plain_forms.FORMS[form]
     ran = []
 
@@ -95,7 +95,7 @@ def test_pretraining_is_adam_on_the_weighted_l1_by_hand():
         np.testing.assert_allclose(got, expected, atol=1e-7)
 
 
-def test_adversarial_step_follows_the_reports_order_by_hand():
+def test_adversarial_step_is_the_papers_by_hand():
     model, batch = tiny.gan(), tiny.batch()
     G, D = tiny.generator(), tiny.discriminator()
     G.set_weights(model.generator.get_weights())
@@ -132,7 +132,7 @@ def test_adversarial_step_follows_the_reports_order_by_hand():
             np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-def test_discriminators_turn_is_every_so_manieth_step_the_first_included():
+def test_the_discriminator_trains_on_every_nth_step_the_first_included():
     model = tiny.gan()
     model.compile(discriminator_every=3)
     step, turns = tf.function(model.train_step), []
@@ -156,8 +156,7 @@ def test_discriminator_losses_are_means_over_its_own_turns():
     assert float(model.training_losses["loss_G"].count) == 4
 
 
-def test_no_gradient_reaches_the_generator_through_the_discriminators_update():
-    # With no weight on either of its own losses the generator must not move.
+def test_the_discriminators_update_leaves_the_generator_alone():
     model = tiny.gan(generator_learning_rate=0.0)
     model.compile()
     before = tiny.weights(model.generator)
@@ -174,7 +173,7 @@ def test_both_gan_losses_train(kind):
 
 
 @pytest.mark.parametrize("pixel, weight", [("l1", 100.0), ("l2", 10.0)])
-def test_pixel_loss_and_weight_are_those_asked_for(pixel, weight):
+def test_pixel_loss_and_its_weight(pixel, weight):
     model, batch = tiny.gan(), tiny.batch()
     expected = weight * float(losses.pixel_loss(model(batch), batch["ab"], pixel))
     model.compile(adversarial=False, pixel_loss=pixel, l1_weight=weight)
@@ -210,7 +209,7 @@ def test_generators_see_the_lightness_unrounded_under_mixed_precision():
     np.testing.assert_array_equal(model(batch)[..., :1], batch["L"])
 
 
-def test_float16_scales_both_losses_and_skips_what_overflows():
+def test_float16_scales_all_losses_and_skips_steps_that_overflow():
     with precision.policy("float16"):
         model = tiny.gan()
     for optimizer in (

@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""When a run saves itself and how it stops; that nothing is lost, experiments/torture.py sees."""
+"""When a run is saved and how it stops (that nothing is lost: experiments/robustness/torture.py)."""
 
 import os
 import signal
@@ -10,6 +10,8 @@ import tensorflow as tf
 from helpers import tiny
 
 from koalagan.training import checkpoint, gan, saving
+from koalagan.training.settings import SavingSettings
+from koalagan.training.state import BestEpoch
 
 
 class At(keras.callbacks.Callback):
@@ -35,13 +37,13 @@ class At(keras.callbacks.Callback):
 
 @pytest.fixture
 def run(tmp_path):
-    """Trains a tiny model, three steps an epoch; returns its checkpoint and its Saver."""
+    """Trains a tiny model, three steps an epoch; holds its model, its checkpoint and its Saver."""
 
-    def train(epochs=3, callbacks=(), batches=None, patience=0, **options):
+    def train(epochs=3, callbacks=(), batches=None, before_save=lambda: None, **settings):
         model = tiny.gan()
         run_checkpoint = checkpoint.RunCheckpoint(model, str(tmp_path), keep=99)
-        saver = saving.Saver(run_checkpoint, 3, **options)
-        saver.patience = patience
+        settings = SavingSettings(**{"checkpoint_every_minutes": 0.0, **settings})
+        saver = saving.Saver(run_checkpoint, 3, settings, before_save=before_save)
         model.compile(adversarial=False)
         batches = batches or tf.data.Dataset.from_tensors(tiny.batch()).repeat()
         train.model, train.checkpoint, train.saver = model, run_checkpoint, saver
@@ -73,9 +75,9 @@ def test_every_epoch_is_saved(run, tmp_path):
     assert {"step-3", "step-6", "step-9"} <= saved(tmp_path)
 
 
-def test_saving_by_steps_and_by_time(run, tmp_path):
+def test_saving_by_steps(run, tmp_path):
     written = []
-    run(epochs=2, every_steps=2, before_save=lambda: written.append(int(run.model.step)))
+    run(epochs=2, checkpoint_every_steps=2, before_save=lambda: written.append(int(run.model.step)))
     assert {"step-2", "step-3", "step-4", "step-6"} <= saved(tmp_path)
     assert written == [2, 3, 4, 6]  # the last step of an epoch once, when it is validated
 
@@ -83,7 +85,7 @@ def test_saving_by_steps_and_by_time(run, tmp_path):
 def test_saving_by_time(run, tmp_path, monkeypatch):
     clock = iter(range(0, 10**6, 30))
     monkeypatch.setattr(saving.time, "monotonic", lambda: next(clock))
-    run(epochs=1, every_minutes=1)
+    run(epochs=1, checkpoint_every_minutes=1)
     assert {"step-2", "step-3"} <= saved(tmp_path) and "step-1" not in saved(tmp_path)
 
 
@@ -104,12 +106,12 @@ def test_the_first_signal_saves_after_the_step_and_the_second_stops_at_once(run,
 
 
 def restored(folder):
-    """A run as the same command finds it: its model, what its callbacks know, its Saver."""
+    """A run as the same command finds it: its model, its state and its Saver."""
     model = tiny.gan(seed=1)
     run_checkpoint = checkpoint.RunCheckpoint(model, str(folder))
     assert run_checkpoint.restore()
     model.compile(adversarial=False)
-    return model, run_checkpoint.progress, saving.Saver(run_checkpoint, 3)
+    return model, run_checkpoint.state, saving.Saver(run_checkpoint, 3)
 
 
 @pytest.mark.parametrize("moment", ["train", "test"])
@@ -117,9 +119,9 @@ def test_a_signal_before_an_epoch_is_validated_does_not_wait_for_it(run, tmp_pat
     with pytest.raises(saving.Stopped):
         run(callbacks=[At(moment, 3, ask())])
     assert saved(tmp_path) == {"step-3-unvalidated"}
-    _, progress, _ = restored(tmp_path)
-    assert progress["losses"]["loss_G"][1] == 3  # of training, which validation has not touched
-    assert progress.get("validated", 0) == 0
+    _, state, _ = restored(tmp_path)
+    assert state.losses["loss_G"][1] == 3  # of training, which validation has not touched
+    assert state.validated == 0
 
 
 def test_a_signal_at_an_epochs_end(run, tmp_path):
@@ -132,47 +134,38 @@ def test_a_continued_epoch_goes_on_with_its_sums(run, tmp_path):
     sums = {}
     with pytest.raises(saving.Stopped):
         run(callbacks=[At("train", 2, ask())])
-    model, progress, saver = restored(tmp_path)
-    before = progress["losses"]
+    model, state, saver = restored(tmp_path)
+    before = state.losses
     look = At("train", 3, lambda: sums.update(model.sums()))
     data = tf.data.Dataset.from_tensors(tiny.batch())
     model.fit(data, verbose=0, shuffle=False, callbacks=[look, saver])
     assert sums["loss_G"][1] == 3 and sums["loss_G"][0] > before["loss_G"][0]
 
 
-def test_the_best_epoch_of_a_phase(run, monkeypatch):
-    values = iter([5.0, 7.0, 6.0, 7.0])
-    steps = []
+def test_the_best_epochs_are_saved(run, tmp_path):
     run(epochs=0)
-    run_checkpoint, model = run.checkpoint, run.model
-    monkeypatch.setattr(run_checkpoint, "save_best", lambda: steps.append(int(model.step)))
-    saver = run.saver
-    for epoch in range(4):
+    model, saver, state = run.model, run.saver, run.checkpoint.state
+    best = []
+    for epoch, psnr in enumerate([5.0, 7.0, 6.0, 7.0]):
         model.step.assign(3 * epoch + 3)
-        saver.on_epoch_end(epoch, {"val_psnr": next(values)})
-    assert steps == [3, 6] and run_checkpoint.progress["best"]["epoch"] == 2
-    # What a discriminator costs does not make an epoch before it the best one.
-    model.compile(adversarial=True)
+        saver.on_epoch_end(epoch, {"val_psnr": psnr})
+        best += sorted(name for name in saved(tmp_path) if name.startswith("best"))
+    assert best == ["best-3", "best-6", "best-6", "best-6"]
+    assert state.best == BestEpoch(2, 7.0, adversarial=False) and state.validated == 4
+    model.compile(adversarial=True)  # a new phase, whose best epoch is another
     model.step.assign(15)
     saver.on_epoch_end(4, {"val_psnr": 1.0})
-    assert steps == [3, 6, 15] and run_checkpoint.progress["best"]["value"] == 1.0
+    assert "best-15" in saved(tmp_path) and state.best == BestEpoch(5, 1.0, adversarial=True)
 
 
 def test_patience(run):
-    model = run(epochs=0) or run.model
-    saver = run.saver
+    run(epochs=0)
+    model, saver = run.model, run.saver
     saver.patience = 2
-    for epoch, (value, stopped) in enumerate([(5.0, False), (4.0, False), (4.5, True)]):
-        saver.on_epoch_end(epoch, {"val_psnr": value})
+    for epoch, (psnr, stopped) in enumerate([(5.0, False), (4.0, False), (4.5, True)]):
+        saver.on_epoch_end(epoch, {"val_psnr": psnr})
         assert model.stop_training is stopped and saver.out_of_patience is stopped
-
-
-def test_a_phase_begins_with_new_patience(run):
-    model = run(epochs=0) or run.model
-    saver = run.saver
-    for epoch, value in enumerate([5.0, 4.0, 4.5]):
-        saver.on_epoch_end(epoch, {"val_psnr": value})
-    model.compile(adversarial=True)
+    model.compile(adversarial=True)  # a new phase, with new patience
     saver.patience = 1
     assert not saver.out_of_patience
 
@@ -180,17 +173,17 @@ def test_a_phase_begins_with_new_patience(run):
 def test_a_validation_that_is_stopped_twice_keeps_the_epochs_sums(run, tmp_path):
     with pytest.raises(saving.Stopped):
         run(callbacks=[At("test", 3, ask())])
-    model, progress, saver = restored(tmp_path)
-    sums = progress["losses"]
+    model, state, saver = restored(tmp_path)
+    sums = state.losses
     data = tf.data.Dataset.from_tensors(tiny.batch())
     with saver, pytest.raises(saving.Stopped):
         everyone = keras.callbacks.CallbackList([At("test", 3, ask()), saver], model=model)
         everyone.on_epoch_begin(0)
         model.evaluate(data, verbose=0, callbacks=everyone)
-    assert restored(tmp_path)[1]["losses"] == sums and sums["loss_G"][1] == 3
+    assert restored(tmp_path)[1].losses == sums and sums["loss_G"][1] == 3
 
 
-def test_losses_that_are_no_numbers_end_training_within_check_every_steps(run, tmp_path):
+def test_nan_losses_end_training_within_check_every_steps(run, tmp_path):
     good, bad = tiny.batch(), tiny.batch()
     bad["ab"] = bad["ab"] * float("nan")
     steps = [good] * 4 + [bad] + [good] * 4
@@ -201,8 +194,8 @@ def test_losses_that_are_no_numbers_end_training_within_check_every_steps(run, t
         },
     )
     with pytest.raises(gan.NotFinite, match="loss_G_L1 nan") as info:
-        run(batches=batches, check_every=2, every_steps=1)
+        run(batches=batches, check_every=2, checkpoint_every_steps=1)
     assert info.value.step == 4
-    # Saved just before; never with what the bad step has left.
+    # Saved just before the bad step, never after it.
     assert int(run.model.step) == 5 and "step-4" in saved(tmp_path)
     assert not {"step-5", "step-6"} & saved(tmp_path)

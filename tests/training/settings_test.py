@@ -1,122 +1,219 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+import dataclasses
+import typing
 from pathlib import Path
 
-import keras
 import pytest
 
+from koalagan import options, precision
 from koalagan.errors import UserError
+from koalagan.exporting import formats
+from koalagan.exporting.settings import ExportSettings
+from koalagan.models import GENERATORS
 from koalagan.models.generators import resnet18_unet
-from koalagan.training import run_flags, saving
+from koalagan.training import state
+from koalagan.training.settings import RunSettings, parse, resolve
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
+# Flags are public: run folders and flagfiles of users hold them.
+DEFAULTS = {
+    "dataset": "coco/2017",
+    "data_dir": None,
+    "download": False,
+    "resize": "stretch",
+    "on_bad_picture": "fail",
+    "store_dir": None,
+    "train_split": "train[:8000]",
+    "eval_split": "train[8000:10000]",
+    "image_size": 256,
+    "generator": "inception_fusion",
+    "embedding_weights": "imagenet",
+    "segmentation_weights": "pascalvoc",
+    "backbone_weights": "imagenet",
+    "skips": True,
+    "dropout": None,
+    "dropout_at_inference": False,
+    "upsampling": "subpixel",
+    "output_activation": "tanh",
+    "conditional_discriminator": True,
+    "init_from": None,
+    "pretrain_epochs": 20,
+    "pretrain_learning_rate": 1e-4,
+    "epochs": 15,
+    "generator_learning_rate": 2e-4,
+    "discriminator_learning_rate": 2e-4,
+    "discriminator_every": 5,
+    "pixel_loss": "l1",
+    "l1_weight": 100.0,
+    "gan_loss": "vanilla",
+    "batch_size": 64,
+    "mixed_precision": "auto",
+    "seed": 0,
+    "deterministic": False,
+    "workdir": None,
+    "checkpoint_every_steps": 0,
+    "checkpoint_every_minutes": 10.0,
+    "keep_checkpoints": 2,
+    "best_metric": "psnr",
+    "early_stopping": 0,
+    "check_every": 10,
+}
 
-def settings(*given):
-    return run_flags.parse(given)
+
+def resolved(*arguments):
+    """Settings as the command line gives them, resolved, by flag."""
+    given = [argument.strip("-").split("=")[0] for argument in arguments]
+    return options.values(resolve(parse(["--workdir=run", *arguments]), given))
 
 
-def test_defaults_are_the_papers():
-    values = settings()
-    assert (values.pretrain_epochs, values.epochs, values.batch_size) == (20, 15, 64)
-    assert (values.pretrain_learning_rate, values.l1_weight) == (1e-4, 100.0)
-    assert values.generator_learning_rate == values.discriminator_learning_rate == 2e-4
-    assert (values.discriminator_every, values.image_size) == (5, 256)
-    assert (values.train_split, values.eval_split) == ("train[:8000]", "train[8000:10000]")
+def test_flags_and_defaults():
+    assert options.values(parse([])) == options.values(RunSettings()) == DEFAULTS
 
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.flags")), ids=lambda path: path.stem)
 def test_every_experiment_is_a_run(path, monkeypatch):
     monkeypatch.chdir(EXPERIMENTS.parent)  # one experiment includes another by its path
-    given = settings(f"--flagfile=experiments/{path.name}")
-    run_flags.resolve(given)
-    assert given.workdir == f"runs/{path.stem}"
+    settings = resolve(parse([f"--flagfile=experiments/{path.name}"]))
+    assert settings.saving.workdir == f"runs/{path.stem}"
     header = path.read_text().split("\n--")[0]
-    for said in ("# Reproduces: ", "# Command: ", "# Cost: ", "# Expect: "):
-        assert said in header
+    for part in ("# Reproduces: ", "# Command: ", "# Cost: ", "# Expect: "):
+        assert part in header
     assert f"--flagfile=experiments/{path.name}" in header and "@" not in header
 
 
-def test_choices_are_those_of_the_code_that_gets_them():
-    flag_values = settings()
-    for name, choices in (
-        ("best_metric", saving.BEST_METRICS),
-        ("upsampling", resnet18_unet.UPSAMPLINGS),
-        ("output_activation", resnet18_unet.OUTPUT_ACTIVATIONS),
-    ):
-        assert flag_values[name].parser.enum_values == list(choices)
+@pytest.mark.parametrize(
+    "settings, name, choices",
+    [
+        (RunSettings, "best_metric", state.MORE_IS_BETTER),
+        (RunSettings, "generator", GENERATORS),
+        (RunSettings, "output_activation", resnet18_unet.OUTPUT_ACTIVATIONS),
+        (RunSettings, "upsampling", resnet18_unet.UPSAMPLINGS),
+        (ExportSettings, "format", ["savedmodel", *formats.FORMATS]),
+        (ExportSettings, "export_dtype", formats.FORMATS["tflite"].dtypes),
+    ],
+)
+def test_choices_are_those_of_the_code(settings, name, choices):
+    """Options are declared without TensorFlow, so some repeat what a library lists."""
+    fields = {field.name: field for group in options.groups(settings) for field in fields_of(group)}
+    assert list(fields[name].metadata["choices"]) == list(choices)
 
 
-def test_resolve_makes_paths_absolute_and_names_the_dtype(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    given = settings("--workdir=run", "--data_dir=pictures", "--embedding_weights=slim:w/x.ckpt")
-    run_flags.resolve(given)
-    assert given.data_dir == str(tmp_path / "pictures")
-    assert given.embedding_weights == f"slim:{tmp_path}/w/x.ckpt"
-    given = settings("--workdir=run", "--embedding_weights=slim:/data/2016:08/x.ckpt")
-    run_flags.resolve(given)
-    assert given.embedding_weights == "slim:/data/2016:08/x.ckpt"
-    (tmp_path / "random").mkdir()  # a folder that bears the name is not meant
-    for kept in ("random", "none", "imagenet"):
-        given = settings("--workdir=run", f"--embedding_weights={kept}")
-        run_flags.resolve(given)
-        assert given.embedding_weights == kept
-    assert given.mixed_precision in ("float32", "float16", "bfloat16")
+def fields_of(group):
+    assert typing.get_type_hints(group)  # every flag's type is known
+    return dataclasses.fields(group)
 
 
 @pytest.mark.parametrize(
-    "given, sentence",
+    "arguments, part",
     [
-        ([], "--workdir is missing"),
-        (["--workdir=x", "--epochs=0", "--pretrain_epochs=0"], "nothing would be trained"),
-        (["--workdir=x", "--l1_weight=nan"], "--l1_weight=nan is not a number"),
+        (["--nonsense=1"], "nonsense"),
+        (["--image_size=7"], "image_size"),
+        (["--dropout=0.96"], "dropout"),
+        (["--seed=4294967296"], "seed"),
+        (["--gan_loss=hinge"], "gan_loss"),
+        (["--epochs=many"], "epochs"),
+        (["--flagfile=/no/file"], "/no/file"),
     ],
 )
-def test_flags_that_make_no_run(given, sentence):
+def test_arguments_that_are_not_flags_of_a_run(arguments, part):
+    with pytest.raises(UserError, match=f"cannot be read as flags .*{part}") as info:
+        parse(arguments)
+    assert "\n" not in str(info.value)
+
+
+def test_resolve_makes_paths_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/koala")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    values = resolved("--data_dir=pictures", "--init_from=~/other")
+    assert values["data_dir"] == str(tmp_path / "pictures")
+    assert values["init_from"] == "/home/koala/other"
+    assert values["store_dir"] == "/home/koala/.cache/koalagan"
+    assert resolved("--store_dir=~/store", "--workdir=~/run")["store_dir"] == "/home/koala/store"
+    assert resolved("--workdir=~/run")["workdir"] == "/home/koala/run"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert resolved()["store_dir"] == "/cache/koalagan"
+
+
+@pytest.mark.parametrize(
+    "weights, expected",
+    [
+        ("slim:w/x.ckpt", "slim:{here}/w/x.ckpt"),
+        ("slim:/data/2016:08/x.ckpt", "slim:/data/2016:08/x.ckpt"),
+        ("w/x.weights.h5", "{here}/w/x.weights.h5"),
+        ("folder", "{here}/folder"),
+        # A folder of that name is not meant.
+        ("random", "random"),
+        ("none", "none"),
+        ("imagenet", "imagenet"),
+    ],
+)
+def test_resolve_makes_weights_absolute(tmp_path, monkeypatch, weights, expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "random").mkdir()
+    values = resolved(f"--embedding_weights={weights}")
+    assert values["embedding_weights"] == expected.format(here=tmp_path)
+
+
+def test_resolve_returns_new_settings():
+    settings = parse(["--workdir=~/run", "--generator=unet"])
+    before = options.values(settings)
+    again = resolve(resolve(settings))
+    assert again == resolve(settings) != settings and options.values(settings) == before
+    # The machine is asked by `run.train` alone.
+    assert again.optimization.mixed_precision == "auto"
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["--workdir="], "--workdir is missing"),
+        (["--epochs=0", "--pretrain_epochs=0"], "there is nothing to train"),
+        (["--l1_weight=nan"], "--l1_weight=nan is not a finite number"),
+        (["--generator_learning_rate=inf"], "--generator_learning_rate=inf is not a finite number"),
+        (["--data_dir=/tmp/\udcff"], "--data_dir=.* is not valid UTF-8: rename it"),
+        (["--noskips"], "--skips is not an option of --generator=inception_fusion"),
+        (
+            ["--generator=koalarization", "--dropout=0.2"],
+            "--dropout is not an option of --generator=koalarization",
+        ),
+        (
+            ["--generator=unet", "--embedding_weights=random"],
+            "--generator=unet has no branch that --embedding_weights=random could be used for",
+        ),
+        (
+            ["--generator=unet", "--backbone_weights=random"],
+            "--generator=unet has no branch that --backbone_weights=random could be used for",
+        ),
+    ],
+)
+def test_settings_that_make_no_run(arguments, sentence):
     with pytest.raises(UserError, match=sentence):
-        run_flags.resolve(settings(*given))
+        resolved(*arguments)
 
 
-def test_generator_leaves_branches_out():
-    def parameters(*given):
-        return run_flags.build_generator(settings(*given), 32).count_params()
-
-    assert parameters() == 6_592_506
-    assert parameters("--segmentation_weights=none") == 6_574_050
-    assert parameters("--segmentation_weights=none", "--embedding_weights=none") == 6_317_794
-
-
-def test_a_generator_gets_the_options_it_has():
-    unet = run_flags.build_generator(settings("--generator=unet", "--noskips"), 256)
-    assert unet.count_params() < 54_409_858
-    for given in (["--noskips"], ["--generator=koalarization", "--dropout=0.2"]):
-        with pytest.raises(UserError, match="is for other generators than --generator="):
-            run_flags.build_generator(settings(*given), 32)
-        with pytest.raises(UserError, match="is for other generators than --generator="):
-            run_flags.resolve(settings("--workdir=run", *given))
-    with pytest.raises(UserError, match="noise that the generator does not have"):
-        run_flags.build_generator(settings("--dropout_at_inference"), 32)
-    noisy = run_flags.build_generator(settings("--dropout=0.2", "--dropout_at_inference"), 32)
-    assert noisy.count_params() == 6_592_506
-    rates = {layer.rate for layer in noisy.layers if isinstance(layer, keras.layers.Dropout)}
-    assert rates == {0.2}
-    given = ("--generator=resnet18_unet", "--upsampling=transposed", "--output_activation=sigmoid")
-    variant = run_flags.build_generator(settings(*given), 32)
-    assert variant.count_params() == 16_493_634
-    assert any(layer.name == "sigmoid" for layer in variant.layers)
+@pytest.mark.parametrize(
+    "generator, used",
+    [
+        ("inception_fusion", {"embedding", "segmentation"}),
+        ("koalarization", {"embedding"}),
+        ("unet", set()),
+        ("resnet18_unet", {"backbone"}),
+    ],
+)
+def test_branches_that_a_generator_does_not_have_get_no_weights(generator, used):
+    values = resolved(f"--generator={generator}")
+    branches = ("embedding", "segmentation", "backbone")
+    assert {branch for branch in branches if values[f"{branch}_weights"] != "none"} == used
+    # Leaving out what is not there is not a mistake.
+    resolved(f"--generator={generator}", "--segmentation_weights=none")
 
 
-def test_branches_that_a_generator_does_not_have_get_no_weights(tmp_path):
-    given = settings("--workdir=run", "--generator=unet")
-    run_flags.resolve(given)
-    for branch in ("embedding", "segmentation", "backbone"):
-        assert given[f"{branch}_weights"].value == "none"
-    assert run_flags.frozen_fingerprints(given) == {
-        "embedding_weights": "none",
-        "segmentation_weights": "none",
-    }
-    given = settings("--workdir=run", "--generator=resnet18_unet", f"--backbone_weights={tmp_path}")
-    run_flags.resolve(given)
-    assert given.backbone_weights == str(tmp_path) and given.embedding_weights == "none"
-    for flag in ("--embedding_weights=random", "--backbone_weights=random"):
-        with pytest.raises(UserError, match=f"--generator=unet has nothing that {flag}"):
-            run_flags.resolve(settings("--workdir=run", "--generator=unet", flag))
+def test_the_backbone_of_a_run_that_starts_from_another(tmp_path):
+    """The encoder comes from the other run, and so does the name of its weights."""
+    arguments = ["--generator=resnet18_unet", f"--init_from={tmp_path}"]
+    assert resolved(*arguments)["backbone_weights"] == "imagenet"
+    (tmp_path / "flags.txt").write_text("--generator=resnet18_unet\n--backbone_weights=random\n")
+    assert resolved(*arguments)["backbone_weights"] == "random"
