@@ -1,4 +1,6 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Metrics agree with scikit-image, with published values and with their definitions."""
+
 import json
 
 import numpy as np
@@ -11,7 +13,7 @@ import tensorflow as tf
 from koalagan.color import lab
 from koalagan.evaluation import metrics
 
-# Sharma, Wu and Dalal 2005, table 1: L* a* b* of each colour and their difference.
+# Sharma, Wu and Dalal 2005, table 1: L* a* b* of each color and their difference.
 SHARMA = """
 50.0000 2.6772 -79.7751 50.0000 0.0000 -82.7485 2.0425
 50.0000 3.1571 -77.2803 50.0000 0.0000 -82.7485 2.8615
@@ -52,7 +54,7 @@ SHARMA = """
 
 @pytest.fixture(scope="module")
 def pairs():
-    """Two photographs, not square, and what a mediocre network makes of them."""
+    """Two photographs, not square, and the predictions of a mediocre network."""
     photographs = [skimage.data.astronaut(), skimage.data.coffee()]
     truth = np.stack([photograph[:96:2, :120:2] for photograph in photographs])
     L, ab = lab.rgb_to_lab(truth)
@@ -105,7 +107,7 @@ def test_ciede2000_agrees_with_scikit_image(pairs):
     np.testing.assert_allclose(
         metrics.ciede2000(truth, predicted), expected.mean(axis=(1, 2)), rtol=1e-3
     )
-    # Far apart and saturated, where the hue wraps round.
+    # Far apart and saturated, where the hue wraps around.
     rng = np.random.default_rng(1)
     one, two = rng.integers(0, 256, (2, 1, 100, 100, 3)).astype(np.uint8)
     expected = skimage.color.deltaE_ciede2000(*skimage.color.rgb2lab([one, two]))
@@ -182,7 +184,7 @@ def test_aggregate_by_hand():
         "ab_mae",
     ]
     assert row["pictures"] == 4
-    # The second picture, without colour, is left out of the mean but not of the pool.
+    # The second picture, without color, is left out of the mean but not of the pool.
     assert row["psnr"] == pytest.approx(10 * np.log10(255**2 / 100))
     assert row["psnr_pooled"] == pytest.approx(10 * np.log10(255**2 / 52))
     assert row["ssim"] == pytest.approx(0.95) and row["ssim_ab"] == pytest.approx(0.7)
@@ -203,7 +205,7 @@ def test_the_gap_has_no_sign_and_batches_may_differ_in_size():
 
 
 @pytest.mark.parametrize("level", [0, 127, 255])
-def test_pictures_without_colour_stay_finite(level):
+def test_pictures_without_color_stay_finite(level):
     truth = np.full((2, 16, 12, 3), level, np.uint8)
     L, ab = lab.rgb_to_lab(truth)
     row = metrics.aggregate([metrics.measure(truth, L, ab, tf.zeros_like(ab))])

@@ -1,0 +1,31 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Results as an aligned Markdown table."""
+
+from koalagan.evaluation import tables
+
+
+def result(*models, **values):
+    metrics = ("psnr", "psnr_pooled", "ssim", "ssim_ab", "colorfulness")
+    metrics += ("colorfulness_gap", "ciede2000", "ab_mae")
+    row = {"pictures": 5, **dict.fromkeys(metrics, 12.3456), **values}
+    return {
+        "rows": [{"model": model, **row} for model in models],
+        "truth": {"colorfulness": 54.321, "pictures_with_color": 4},
+        "data": {"dataset": "photographs", "split": "all"},
+    }
+
+
+def test_columns_are_aligned_and_a_note_says_what_was_measured():
+    text = tables.format_table(result(tables.GRAY, "half|way", ssim=0.98765))
+    header, rule, gray, half, blank, note = text.splitlines()
+    assert len({len(line) for line in (header, rule, gray, half)}) == 1
+    assert gray.startswith("| gray ") and half.startswith(r"| half\|way ")
+    assert set(rule) == set("| :-") and blank == ""
+    assert " 12.35 " in half and " 0.9877 " in half
+    assert "5 pictures of photographs all, 4 of them with color" in note
+    assert "54.32" in note
+
+
+def test_a_missing_value_is_a_dash():
+    text = tables.format_table(result(tables.GRAY, psnr=None))
+    assert "| gray  |         - |" in text
