@@ -2,10 +2,12 @@
 """Files and folders: written whole or not at all, locked, and identified by their contents."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ import filelock
 from koalagan.errors import UserError
 
 # How unfinished files and folders are named, for whoever cleans up after a killed process.
-UNFINISHED = ("*.writing-*", "*.replaced-*")
+_WRITING, _REPLACED = ".writing-", ".replaced-"
+# Errors of file systems without locks.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 def publish(path: str | Path, write: Callable[[Path], Any]) -> None:
@@ -31,7 +35,7 @@ def publish(path: str | Path, write: Callable[[Path], Any]) -> None:
     path = Path(path)
     # Shortened, because file systems limit the length of a name.
     own = f"{os.getpid()}-{threading.get_ident()}"
-    temporary = path.with_name(f".{path.stem[:40]}.writing-{own}{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:40]}{_WRITING}{own}{path.suffix}")
     try:
         write(temporary)
         flush_to_disk(temporary)
@@ -58,7 +62,7 @@ def published_folder(path: str | Path) -> Iterator[str]:
     """
     path = os.fspath(path)
     # Next to its final place, so that the rename stays on one file system.
-    temporary = f"{path}.writing-{os.getpid()}"
+    temporary = f"{path}{_WRITING}{os.getpid()}"
     try:
         os.makedirs(temporary)
         yield temporary
@@ -66,22 +70,34 @@ def published_folder(path: str | Path) -> Iterator[str]:
             os.rename(temporary, path)
             return
         # A folder that is not empty cannot be renamed over.
-        earlier = f"{path}.replaced-{os.getpid()}"
+        earlier = f"{path}{_REPLACED}{os.getpid()}"
         os.rename(path, earlier)
-        os.rename(temporary, path)
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            os.rename(earlier, path)
+            raise
         shutil.rmtree(earlier)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def delete_unfinished(folder: str | Path) -> None:
-    """Deletes what killed processes left of `publish` and `published_folder` below a folder."""
-    for pattern in UNFINISHED:
-        for path in Path(folder).rglob(pattern):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    """Deletes what killed processes left of `publish` and `published_folder` below a folder.
+
+    A folder that a process was about to replace when it was killed gets its name back.
+    """
+    for path in Path(folder).rglob(f"*{_REPLACED}*"):
+        former = path.with_name(path.name.partition(_REPLACED)[0])
+        if former.exists():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.rename(former)
+    for path in Path(folder).rglob(f"*{_WRITING}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def flush_to_disk(path: str | Path) -> None:
@@ -97,6 +113,8 @@ def flush_to_disk(path: str | Path) -> None:
 def locked(path: str | Path, when_taken: Callable[[], Any]) -> Iterator[None]:
     """Holds a lock between processes for as long as the context lasts.
 
+    On a file system without locks, as some network file systems are, there is none.
+
     Args:
         path: the lock's file, which is made and deleted; its folder must exist.
         when_taken: called where another process holds the lock. It may raise; if it returns, the
@@ -107,10 +125,16 @@ def locked(path: str | Path, when_taken: Callable[[], Any]) -> Iterator[None]:
     """
     lock = filelock.FileLock(path)
     try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        when_taken()
-        lock.acquire()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "flock not supported")
+            try:
+                lock.acquire(blocking=False)
+            except filelock.Timeout:
+                when_taken()
+                lock.acquire()
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
     try:
         yield
     finally:

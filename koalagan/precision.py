@@ -8,8 +8,6 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-CHOICES = ("auto", "float32", "float16", "bfloat16")
-
 
 def _cpu_has_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 natively; False if the system does not say."""

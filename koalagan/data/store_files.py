@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,11 +91,7 @@ def locked(folder: Path) -> Iterator[None]:
     def tell() -> None:
         print(f"another run is preparing pictures in {folder}: waiting for it to finish")
 
-    with contextlib.ExitStack() as lock:
-        # Some network file systems have no locks, and a single run needs none.
-        with contextlib.suppress(OSError), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "flock not supported")
-            lock.enter_context(files.locked(folder / ".lock", tell))
+    with files.locked(folder / ".lock", tell):
         yield
 
 

@@ -14,7 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from koalagan.data import sources
+from koalagan.data import picture_folder
 from koalagan.errors import UserError
 from koalagan.photos import film_files
 from koalagan.photos.settings import FORMATS
@@ -157,7 +157,7 @@ def _find(given: Iterable[str], output_dir: str) -> dict[str, tuple[str, str]]:
                 raise UserError(
                     f"--output_dir={output_dir} is also a folder of photographs: name another one."
                 )
-            for name in sources.list_pictures(path):
+            for name in picture_folder.list_pictures(path):
                 picture = os.path.join(path, name)
                 is_result = _inside(output, os.path.realpath(path)) and _inside(picture, output)
                 if not is_result:
@@ -171,7 +171,7 @@ def _find(given: Iterable[str], output_dir: str) -> dict[str, tuple[str, str]]:
     if not found:
         raise UserError(
             f"There are no pictures in {', '.join(named)} "
-            f"({', '.join(sources.PICTURE_EXTENSIONS)})."
+            f"({', '.join(picture_folder.PICTURE_EXTENSIONS)})."
         )
     return found
 

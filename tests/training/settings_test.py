@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from koalagan import options, precision
+from koalagan import options
 from koalagan.errors import UserError
 from koalagan.exporting import formats
 from koalagan.exporting.settings import ExportSettings
