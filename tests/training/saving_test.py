@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""When a run is saved and how it stops (that nothing is lost: experiments/robustness/torture.py)."""
+"""When a run is saved and how it stops; experiments/robustness/torture.py kills whole runs."""
 
 import os
 import signal
