@@ -5,20 +5,21 @@ The picture keeps its own lightness. The predicted chroma is brought to its size
 upsampling (Kopf, Cohen, Lischinski, Uyttendaele, 2007): each pixel averages the four predictions
 around it, weighted by distance (bilinear) and by similarity of lightness, so that colors end at the
 edges of objects. On COCO photographs this loses least (`experiments/studies/upsampling.py`): from
-64x64, where colors change, 5.9 Lab units against 6.5 bilinear
-and 6.1 bicubic; from 256x256, which is half their size, as much as bicubic, 2.8 against 3.0.
+64x64, where colors change, 5.9 Lab units against 6.5 bilinear and 6.1 bicubic; from 256x256, which
+is half their size, as much as bicubic, 2.8 against 3.0.
 """
 
 import tensorflow as tf
 
 from koalagan.color import lab
 
+# Pixels processed at a time: full-size pictures in Lab take 50 times their own memory.
+STRIP = 2**20
+
 # Difference in normalized L at which a prediction's weight falls to exp(-1/2): 5 units of L*.
 _SIGMA = 0.1
 # Where all four predictions differ in lightness, distance alone decides.
 _FLOOR = 1e-4
-# Pixels processed at a time: full-size pictures in Lab take 50 times their own memory.
-_STRIP = 2**20
 
 
 def join(
@@ -40,7 +41,7 @@ def join(
     # Upsampling only: where the picture is smaller, predictions are averaged first.
     smaller = tf.minimum(size, tf.shape(predicted)[1:3])
     predicted = tf.image.resize(predicted, smaller, method="bilinear", antialias=True)
-    rows = tf.clip_by_value(_STRIP // tf.maximum(size[1], 1), 1, tf.maximum(size[0], 1))
+    rows = tf.clip_by_value(STRIP // tf.maximum(size[1], 1), 1, tf.maximum(size[0], 1))
     strips = -(-size[0] // rows)
 
     def join_one(picture_and_prediction):

@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Predicted colours come to full size along the picture's own edges, whole or in strips."""
+"""Predicted colors are upsampled along the picture's own edges, whole or in strips."""
 
 import numpy as np
 import pytest
@@ -12,11 +12,11 @@ from koalagan.inference import joining
 
 
 def picture(height, width, seed=0):
-    """Light noise on a few flat greys."""
+    """Light noise on a few flat grays."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(40, 200, (1 + height // 5, 1 + width // 5))
-    grey = np.kron(coarse, np.ones((5, 5)))[:height, :width] + rng.normal(0, 4, (height, width))
-    return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=-1)
+    gray = np.kron(coarse, np.ones((5, 5)))[:height, :width] + rng.normal(0, 4, (height, width))
+    return np.repeat(np.clip(gray, 0, 255).astype(np.uint8)[..., None], 3, axis=-1)
 
 
 def prediction(height, width, seed=1):
@@ -26,7 +26,7 @@ def prediction(height, width, seed=1):
 
 
 @pytest.mark.parametrize("size, full", [((4, 6), (9, 25)), ((8, 8), (8, 16)), ((1, 3), (5, 4))])
-def test_upsampling_is_the_papers(size, full):
+def test_upsampling_agrees_with_the_paper(size, full):
     L, ab = prediction(*size)
     rgb = picture(*full)
     L_full = lab.rgb_to_lab(rgb)[0].numpy()
@@ -37,7 +37,7 @@ def test_upsampling_is_the_papers(size, full):
     np.testing.assert_allclose(upsampled, expected, atol=1e-5)
 
 
-def test_a_colour_ends_where_its_thing_ends():
+def test_a_color_ends_at_the_edge_of_its_object():
     """The left half is dark and red, the right one light and blue; the edge lies within a cell."""
     rgb = np.full((40, 40, 3), 60, np.uint8)
     rgb[:, 23:] = 190
@@ -50,7 +50,7 @@ def test_a_colour_ends_where_its_thing_ends():
     np.testing.assert_allclose(b[:, 23:], -33, atol=1.5)
 
 
-def test_at_its_own_size_a_prediction_stays_as_it_is():
+def test_at_its_own_size_a_prediction_is_unchanged():
     L, ab = prediction(12, 10)
     rgb = picture(12, 10)[None]
     joined = joining.join(rgb, lab.rgb_to_lab(rgb)[0], ab)
@@ -64,7 +64,7 @@ def test_a_smaller_picture_gets_the_mean_of_the_predictions():
     mean = tf.image.resize(ab, (4, 4), antialias=True)
     expected = lab.lab_to_rgb(lab.rgb_to_lab(rgb)[0], mean)
     assert np.abs(joined.numpy().astype(int) - expected.numpy()).max() <= 1
-    # The other way round in each direction.
+    # Smaller in one direction, larger in the other.
     assert joining.join(picture(3, 90)[None], L, ab).shape == (1, 3, 90, 3)
 
 
@@ -74,9 +74,9 @@ def test_saturation_scales_the_chroma_and_leaves_the_lightness():
     L = lab.rgb_to_lab(rgb)[0]
     chroma = []
     for saturation in (0.0, 0.5, 1.0):
-        colours = rgb2lab(joining.join(rgb, L, 0.5 * ab, saturation).numpy())
-        assert np.abs(colours[..., 0] - rgb2lab(rgb)[..., 0]).max() < 1.0
-        chroma.append(np.hypot(colours[..., 1], colours[..., 2]).mean())
+        colors = rgb2lab(joining.join(rgb, L, 0.5 * ab, saturation).numpy())
+        assert np.abs(colors[..., 0] - rgb2lab(rgb)[..., 0]).max() < 1.0
+        chroma.append(np.hypot(colors[..., 1], colors[..., 2]).mean())
     np.testing.assert_allclose(chroma[1], chroma[2] / 2, rtol=0.1)
     assert chroma[0] < 0.5
 
@@ -86,5 +86,5 @@ def test_strips_leave_no_trace(strip, monkeypatch):
     L, ab = (np.repeat(part, 2, axis=0) for part in prediction(5, 7))
     rgb = np.stack([picture(23, 19), picture(23, 19, seed=3)])
     whole = joining.join(rgb, L, ab)
-    monkeypatch.setattr(joining, "_STRIP", strip)
+    monkeypatch.setattr(joining, "STRIP", strip)
     np.testing.assert_array_equal(joining.join(rgb, L, ab), whole)
