@@ -33,14 +33,13 @@ segmentation on the CPU, and prints a line with "N pictures/s".
 
 import concurrent.futures
 import dataclasses
+import functools
 import importlib
 import itertools
 import multiprocessing.connection
 import os
 import re
 import signal
-import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -48,9 +47,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import benchmark_peer
+
 from koalagan import cli, options
 from koalagan.data.settings import PictureSettings
-from koalagan.errors import UserError, one_line
+from koalagan.errors import UserError
 from koalagan.models.generators import GENERATORS
 from koalagan.options import option
 
@@ -108,7 +109,6 @@ _SHARED = (
     "rounds",
 )
 _PRECISIONS = ("auto", "float32", "float16", "bfloat16")
-_PEER_RATE = re.compile(r"([\d.]+) pictures/s")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,71 +214,6 @@ def run_case(case: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
         return in_a_process(measure, case, settings)
 
 
-def peer_rate(command: Sequence[str], settings: Mapping[str, Any]) -> float:
-    """Pictures per second of the other program's step.
-
-    Raises:
-        UserError: it fails, or prints no rate.
-    """
-    command = [
-        *command,
-        f"--batch={settings['batch_size']}",
-        f"--size={settings['image_size']}",
-        f"--dtype={settings['mixed_precision']}",
-        f"--discriminator_every={settings['discriminator_every']}",
-        f"--threads={settings['cores']}",
-    ]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except OSError as error:
-        raise UserError(f"--peer_python={command[0]} cannot be run: {error.strerror}.") from error
-    rate = _PEER_RATE.search(done.stdout)
-    if done.returncode or not rate:
-        raise UserError(
-            f"the peer ({' '.join(command)}) ended with status {done.returncode} and printed no "
-            f"rate: {one_line(done.stderr or done.stdout)}."
-        )
-    return float(rate[1])
-
-
-def compare_with_peer(
-    peer: Sequence[str], settings: Mapping[str, Any], alternations: int
-) -> list[dict[str, Any]]:
-    """Measures train_step and the peer's step in alternation.
-
-    Returns:
-        Our median run, with the peer's rate and the ratios.
-
-    Raises:
-        UserError: one of them cannot be run.
-    """
-    runs, ratios, theirs = [], [], []
-    for _ in range(alternations):
-        theirs.append(peer_rate(peer, settings))
-        (run,) = run_case("train_step", settings)
-        runs.append(run)
-        ratios.append(run["pictures_per_second"] / theirs[-1])
-    runs.sort(key=lambda run: run["pictures_per_second"])
-    return [
-        {
-            **runs[len(runs) // 2],
-            "peer_pictures_per_second": statistics.median(theirs),
-            "ratio_to_peer": statistics.median(ratios),
-            "ratio_spread": [min(ratios), max(ratios)],
-        }
-    ]
-
-
-def is_comparable(case: str, settings: Mapping[str, Any]) -> bool:
-    """Whether the peer does the same work."""
-    return (
-        case == "train_step"
-        and settings["generator"] == "inception_fusion"
-        and not settings["segmentation"]
-        and settings["mixed_precision"] in ("float32", "bfloat16")
-    )
-
-
 def _choices(name: str, given: str, known: Sequence[str]) -> list[str]:
     """The values of a flag that takes several.
 
@@ -345,9 +280,12 @@ def main(settings: BenchmarkSettings, _: list[str]) -> int:
             print("    measured already", file=sys.stderr, flush=True)
             continue
         try:
-            if given.peer and is_comparable(case, case_settings):
+            if given.peer and benchmark_peer.is_comparable(case, case_settings):
                 peer = [given.peer_python, given.peer]
-                report["results"] += compare_with_peer(peer, case_settings, given.alternations)
+                measure_ours = functools.partial(run_case, case, case_settings)
+                report["results"] += benchmark_peer.compare(
+                    peer, case_settings, given.alternations, measure_ours
+                )
             else:
                 report["results"] += run_case(case, case_settings)
         except UserError as error:
