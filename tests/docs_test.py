@@ -4,7 +4,6 @@
 python tests/docs_test.py    # writes the tables of flags anew
 """
 
-import ast
 import dataclasses
 import importlib
 import re
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import rooms
 from helpers.photos import export_painter
 from PIL import Image
 
@@ -177,32 +177,15 @@ def test_links_and_paths_exist(path):
         assert (ROOT / file).is_file() or "NAME" in file, file
 
 
-def imports(file):
-    """The modules of koalagan that a file imports, as paths of names."""
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            parts = node.module.split(".")
-            yield from ([*parts, alias.name] for alias in node.names if parts[0] == "koalagan")
-        elif isinstance(node, ast.Import):
-            names = [alias.name.split(".") for alias in node.names]
-            yield from (parts for parts in names if parts[0] == "koalagan" and len(parts) > 1)
-
-
 def test_rooms_import_in_the_order_that_the_architecture_page_states():
     page = (ROOT / "docs" / "architecture.md").read_text()
     (order,) = re.findall(r"^```\n(commands, run\n.*?)^```$", page, re.DOTALL | re.MULTILINE)
     rows = {room: row for row, line in enumerate(order.splitlines()) for room in line.split()}
-    package = ROOT / "koalagan"
-    folders = {path.parent.name for path in package.glob("*/__init__.py")}
-    assert folders <= set(rows)
-    for file in package.rglob("*.py"):
-        room = file.relative_to(package).parts[0].removesuffix(".py")
-        for imported in (parts[1] for parts in imports(file)):
-            downward = rows.get(room, 0) < rows.get(imported, 0)
-            # Only modules beside the rooms may import each other, such as files and errors.
-            beside = not {room, imported} & folders and rows.get(room, 0) <= rows.get(imported, 0)
-            version = imported == "__version__"
-            assert room == imported or downward or beside or version, f"{file}: {imported}"
+    shared = {room for room, row in rows.items() if row == max(rows.values())} | {"koalagan"}
+    for room, imported in rooms.rooms().items():
+        if room in rows:  # the others are commands and what runs them
+            wrong = {other for other in imported - shared if rows.get(other, 0) <= rows[room]}
+            assert not wrong, f"{room} imports {wrong}"
 
 
 def test_readme_is_short_and_holds_one_test_command():
