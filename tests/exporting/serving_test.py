@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""An export in other hands: TensorFlow Serving's JSON, saved_model_cli, many threads, many calls.
+"""An export in other programs: TensorFlow Serving's JSON, saved_model_cli, threads, many calls.
 
 Serving itself is not run. `serve` maps JSON to tensors and back as its documentation says (RESTful
 API, "Request format", "Response format", "Encoding binary values").
@@ -17,41 +17,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from export_test import SIZE, encode, photograph, tiny_embedding, tiny_generator
+from helpers.exports import photograph
+from helpers.pictures import encode
 from PIL import Image
 
-from koalagan import export
 
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("export") / "model"
-    export.export_savedmodel(tiny_generator(), tiny_embedding(), str(path), SIZE)
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def loaded(path):
-    return tf.saved_model.load(path)
-
-
-def serve(loaded, body: str) -> str:
-    """What the server answers to POST .../v1/models/NAME:predict."""
+def serve(signatures, body: str) -> str:
+    """The server's response to POST .../v1/models/NAME:predict."""
     request = json.loads(body)
-    signature = loaded.signatures[request.get("signature_name", "serving_default")]
+    signature = signatures[request.get("signature_name", "serving_default")]
     specs = signature.structured_input_signature[1]
-    if "instances" in request:  # rows: one object an instance, or bare values of the only input
+    if "instances" in request:  # rows: an object each, or bare values of the only input
         rows = request["instances"]
         if not all(isinstance(row, dict) and set(row) == set(specs) for row in rows):
             rows = [{next(iter(specs)): row} for row in rows]
         columns = {name: [row[name] for row in rows] for name in specs}
-    else:  # columns: an object of inputs, or the only one
+    else:  # columns: an object of inputs, or the only input
         columns = request["inputs"]
         if not isinstance(columns, dict):
             columns = {next(iter(specs)): columns}
     inputs = {name: tf.constant(_binary(columns[name]), specs[name].dtype) for name in specs}
     outputs = {name: value.numpy() for name, value in signature(**inputs).items()}
-    ((name, value),) = outputs.items()  # the only output goes without its name
+    ((name, value),) = outputs.items()  # the name of a single output is left out
     if name.endswith("_bytes"):
         answer = [{"b64": base64.b64encode(one).decode()} for one in value]
     else:
@@ -73,28 +60,28 @@ def picture(answer: dict[str, str]) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["b64"]))))
 
 
-def test_pictures_as_bytes_over_rest(loaded):
+def test_pictures_as_bytes_over_rest(signatures):
     encoded = [encode(photograph(20, 31)), encode(photograph(33, 18, 1), "JPEG")]
-    answers = loaded.signatures["colorize_bytes"](image_bytes=encoded)["colorized_bytes"]
+    answers = signatures["colorize_bytes"](image_bytes=encoded)["colorized_bytes"]
     expected = [tf.io.decode_png(one).numpy() for one in answers]
     named = {"instances": [{"image_bytes": b64(one)} for one in encoded]}
     bare = {"instances": [b64(one) for one in encoded]}
     columns = {"inputs": {"image_bytes": [b64(one) for one in encoded]}}
     for request, key in ((named, "predictions"), (bare, "predictions"), (columns, "outputs")):
         body = json.dumps({"signature_name": "colorize_bytes", **request})
-        found = [picture(one) for one in json.loads(serve(loaded, body))[key]]
+        found = [picture(one) for one in json.loads(serve(signatures, body))[key]]
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(one, other)
 
 
-def test_pictures_as_numbers_over_rest(loaded):
+def test_pictures_as_numbers_over_rest(signatures):
     rgb = photograph(9, 12)
-    expected = loaded.signatures["serving_default"](image=rgb[None])["colorized"].numpy()
-    answer = json.loads(serve(loaded, json.dumps({"instances": [rgb.tolist()]})))
+    expected = signatures["serving_default"](image=rgb[None])["colorized"].numpy()
+    answer = json.loads(serve(signatures, json.dumps({"instances": [rgb.tolist()]})))
     np.testing.assert_array_equal(answer["predictions"], expected)
 
 
-def test_saved_model_cli(path, loaded, tmp_path):
+def test_saved_model_cli(saved, signatures, tmp_path):
     cli = str(Path(sys.executable).with_name("saved_model_cli"))
 
     def run(*arguments):
@@ -107,7 +94,7 @@ def test_saved_model_cli(path, loaded, tmp_path):
             check=True,
         ).stdout
 
-    shown = run("show", "--dir", path, "--tag_set", "serve", "--all")
+    shown = run("show", "--dir", str(saved), "--tag_set", "serve", "--all")
     for name, dtype, shape in (
         ("inputs['image']", "DT_UINT8", "(-1, -1, -1, -1)"),
         ("inputs['image_bytes']", "DT_STRING", "(-1)"),
@@ -120,28 +107,28 @@ def test_saved_model_cli(path, loaded, tmp_path):
     rgb = photograph(11, 14)[None]
     np.save(tmp_path / "pictures.npy", rgb)
     signature = ("--tag_set", "serve", "--signature_def", "serving_default")
-    run("run", "--dir", path, *signature, "--inputs", "image=pictures.npy", "--outdir", "OUT")
-    expected = loaded.signatures["serving_default"](image=rgb)["colorized"]
+    run("run", "--dir", str(saved), *signature, "--inputs", "image=pictures.npy", "--outdir", "OUT")
+    expected = signatures["serving_default"](image=rgb)["colorized"]
     np.testing.assert_array_equal(np.load(tmp_path / "OUT" / "colorized.npy"), expected)
 
 
-def test_many_threads_get_what_each_gets_alone(loaded):
-    signature = loaded.signatures["serving_default"]
+def test_many_threads_get_the_results_of_one(signatures):
+    signature = signatures["serving_default"]
     pictures = [photograph(8 + seed, 40 - seed, seed)[None] for seed in range(24)]
 
-    def colour(rgb):
+    def color(rgb):
         return signature(image=tf.constant(rgb))["colorized"].numpy()
 
-    alone = [colour(rgb) for rgb in pictures]
+    alone = [color(rgb) for rgb in pictures]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(colour, pictures))
+        together = list(pool.map(color, pictures))
     for one, other in zip(alone, together, strict=True):
         assert np.abs(one.astype(int) - other).max() <= 1
 
 
 @pytest.mark.slow
-def test_memory_stays_bounded_over_calls_of_many_sizes(path):
-    """In a process of its own, whose peak is nobody else's."""
+def test_memory_stays_bounded_over_calls_of_many_sizes(saved):
+    """In a process of its own, so that the peak is due to the calls alone."""
     program = """
 import resource, sys
 import numpy as np, tensorflow as tf
@@ -155,7 +142,7 @@ for call in range(500):
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
     ended = subprocess.run(
-        [sys.executable, "-I", "-c", program, path],
+        [sys.executable, "-I", "-c", program, str(saved)],
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
         capture_output=True,
         text=True,
