@@ -11,6 +11,7 @@ and mistakes in flags are answered without waiting for TensorFlow.
 
 import dataclasses
 import importlib
+import os
 import signal
 import sys
 import types
@@ -65,7 +66,7 @@ def main() -> None:
     if name == "--version":
         print(f"koalagan {koalagan.__version__}")
     elif name in _HELP | _FULL_HELP:
-        print(_overview())
+        _print_help(_overview())
     elif name in COMMANDS:
         sys.argv = [f"koalagan {name}", *sys.argv[2:]]
         run(importlib.import_module(f"koalagan.{name}").COMMAND)
@@ -91,6 +92,15 @@ def _overview() -> str:
             "`koalagan COMMAND --help` lists the flags of a command.",
         ]
     )
+
+
+def _print_help(text: str) -> None:
+    """Prints to stdout, whose reader may end before the text does, as `head` may."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Python flushes stdout once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _summary(command: Command) -> str:
@@ -137,7 +147,7 @@ def _terminate(number: int, frame: types.FrameType | None) -> None:
 def _parse_flags(command: Command, argv: Sequence[str]) -> list[str]:
     given = set(argv[1 : argv.index("--")] if "--" in argv else argv[1:])
     if given & _HELP:
-        print(_help(command, argv[0]))
+        _print_help(_help(command, argv[0]))
         sys.exit(0)
     try:
         return flags.FLAGS(argv)
