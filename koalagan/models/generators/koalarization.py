@@ -18,6 +18,8 @@ import keras
 from koalagan.models.generators import inception_fusion
 from koalagan.models.generators.sizes import ImageSize
 
+STRIDE = inception_fusion.STRIDE
+
 
 def build(image_size: ImageSize = 256, embedding: bool = True) -> keras.Model:
     """Builds the generator; see the module's docstring for its inputs and output.
