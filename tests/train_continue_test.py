@@ -28,7 +28,6 @@ def run(photographs, tmp_path):
     return runs.Trainer(photographs, tmp_path)
 
 
-@pytest.mark.slow
 def test_a_stopped_training_is_continued_by_the_same_command(run):
     arguments = run.arguments(
         train_split="train", eval_split="train[:4]", pretrain_epochs=12, epochs=0

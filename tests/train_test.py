@@ -71,7 +71,6 @@ def test_training_learns_the_pictures_it_sees(run):
     assert trained["colorfulness"] > 10
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "generator, image_size, mixed_precision, options",
     [
@@ -125,7 +124,6 @@ def test_every_generator_is_trained_exported_and_measured(
     assert np.any(colorize(image=picture) != colorize(image=picture))
 
 
-@pytest.mark.slow
 def test_from_photographs_to_colored_ones_by_the_commands(photographs, tmp_path):
     """train (random frozen networks) -> evaluate -> export -> colorize, each in its own process."""
     # In the home folder, since shells do not expand ~ in the value of a flag.

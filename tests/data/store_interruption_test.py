@@ -153,7 +153,6 @@ def test_interrupted_decoding_continues_where_it_stopped(
     assert content(again.path) == content(whole.path)
 
 
-@pytest.mark.slow  # It imports TensorFlow once more.
 def test_a_run_continues_what_a_killed_process_left(tmp_path, decoded, small_chunks):
     program = f"from helpers import stores; stores.prepare_and_die({str(tmp_path / 'stores')!r})"
     ended = subprocess.run(

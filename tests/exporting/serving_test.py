@@ -15,7 +15,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import tensorflow as tf
 from helpers.exports import photograph
 from helpers.pictures import encode
@@ -126,7 +125,6 @@ def test_many_threads_get_the_results_of_one(signatures):
         assert np.abs(one.astype(int) - other).max() <= 1
 
 
-@pytest.mark.slow
 def test_memory_stays_bounded_over_calls_of_many_sizes(saved):
     """In a process of its own, so that the peak is due to the calls alone."""
     program = """

@@ -110,7 +110,6 @@ def test_random_is_the_same_for_any_global_seed_and_leaves_it_alone(network, mod
         assert network.module.fingerprint("random") == "random-v1"
 
 
-@pytest.mark.slow
 def test_frozen_networks_are_float32_under_any_policy(network, model, mixed):
     network.load(model, "random")
     assert [layer.name for layer in mixed.layers] == [layer.name for layer in model.layers]
@@ -123,7 +122,6 @@ def test_frozen_networks_are_float32_under_any_policy(network, model, mixed):
         np.testing.assert_allclose(actual, model(pictures(1)), atol=1e-4)
 
 
-@pytest.mark.slow
 def test_weights_file_is_loaded_into_another_model(network, model, mixed, tmp_path):
     network.load(model, "random")
     path = tmp_path / "network.weights.h5"

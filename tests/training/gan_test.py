@@ -62,7 +62,6 @@ def fast_curve():
     return _curve()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", plain_forms.FORMS)
 def test_fast_forms_learn_the_same_as_plain_ones(monkeypatch, fast_curve, form):
     owner, attribute, plain = plain_forms.FORMS[form]

@@ -257,7 +257,6 @@ def test_random_has_these_weights(random_model):
     np.testing.assert_allclose(last[0, :3], [-0.13515821, 0.13986012, -0.16940628], rtol=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("version", ["V1", "V2"])
 def test_slim_checkpoint_gives_slims_logits(model, forward, slim, big_folder, version):
     lightness, expected, values = slim
@@ -397,7 +396,6 @@ def assert_holds_imagenet(forward, expected):
     np.testing.assert_array_equal(actual[:, 0], 0.0)
 
 
-@pytest.mark.slow
 def test_imagenet_file_in_the_keras_cache(model, forward, imagenet_file, keras_home, monkeypatch):
     path, expected = imagenet_file
     cached = keras_home / "models" / IMAGENET_FILE
@@ -416,7 +414,6 @@ def test_imagenet_file_in_the_keras_cache(model, forward, imagenet_file, keras_h
     assert embedding.fingerprint("imagenet") == f"imagenet-{digest[:16]}"
 
 
-@pytest.mark.slow
 def test_imagenet_is_downloaded_into_the_keras_cache(
     model, forward, imagenet_file, keras_home, monkeypatch
 ):
