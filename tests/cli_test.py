@@ -22,6 +22,8 @@ class Settings:
     count: int = option(1, "Of things.", minimum=0)
     place: str = option("here", "Where they are.", required=True)
 
+# Shells start background jobs with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def main(settings, arguments):
     if arguments == ["mistake"]:
         raise UserError("there is no picture: name one.")
