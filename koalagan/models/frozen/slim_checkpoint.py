@@ -111,7 +111,8 @@ def files(path: str) -> list[str]:
     """
     if path.endswith(".index"):
         raise UserError(
-            f"{path} is a part of a checkpoint: pass the checkpoint's path without .index."
+            "a TF-Slim checkpoint is given without .index: pass --embedding_weights=slim:"
+            f"{path.removesuffix('.index')}."
         )
     # V2 first, as TensorFlow does.
     if os.path.isfile(path + ".index"):

@@ -29,9 +29,16 @@ def forward(model):
     return graph(model)
 
 
-@pytest.fixture
-def random_model(model):
+@pytest.fixture(scope="module")
+def random_weights(model):
+    """Drawn once: that takes longer than setting them."""
     embedding.load_weights(model, "random")
+    return model.get_weights()
+
+
+@pytest.fixture
+def random_model(model, random_weights):
+    model.set_weights(random_weights)
     return model
 
 
@@ -134,20 +141,19 @@ def test_slim_checkpoint_gives_slims_logits(model, forward, slim, big_folder, ve
     ],
     ids=["missing", "other shape", "other type", "unknown", "another network's"],
 )
-def test_slim_checkpoint_that_does_not_fit(model, slim, big_folder, name, replacement):
+def test_slim_checkpoint_that_does_not_fit(random_model, slim, big_folder, name, replacement):
     values = dict(slim[2])
     values.pop(name, None)
     if replacement is not None:
         values[name] = replacement
     write_v2(big_folder / "model.ckpt", values)
-    embedding.load_weights(model, "random")
-    before = model.get_layer("logits").kernel.numpy()
+    before = random_model.get_layer("logits").kernel.numpy()
 
     with pytest.raises(UserError) as error:
-        embedding.load_weights(model, f"slim:{big_folder / 'model.ckpt'}")
+        embedding.load_weights(random_model, f"slim:{big_folder / 'model.ckpt'}")
 
     assert name in one_sentence(error)
-    np.testing.assert_array_equal(model.get_layer("logits").kernel, before)
+    np.testing.assert_array_equal(random_model.get_layer("logits").kernel, before)
 
 
 def test_slim_checkpoint_that_cannot_be_read(model, slim, big_folder):

@@ -16,18 +16,15 @@ PRESET = "deeplab_v3_plus_resnet50_pascalvoc"
 
 @pytest.fixture(scope="module")
 def model():
-    return segmentation.build()
+    """With random weights, which no test changes."""
+    model = segmentation.build()
+    segmentation.load_weights(model, "random")
+    return model
 
 
 @pytest.fixture(scope="module")
 def forward(model):
     return graph(model)
-
-
-@pytest.fixture
-def random_model(model):
-    segmentation.load_weights(model, "random")
-    return model
 
 
 def test_is_the_published_network_frozen(model):
@@ -43,7 +40,7 @@ def test_is_the_published_network_frozen(model):
 
 
 @pytest.mark.parametrize("height,width", [(1, 1), (32, 96), (65, 100), (75, 31)])
-def test_any_size_is_resized_to_multiples_of_32(random_model, forward, height, width):
+def test_any_size_is_resized_to_multiples_of_32(model, forward, height, width):
     lightness = pictures(height=128, width=128)[:, :height, :width]
     size = {1: 32, 32: 32, 65: 96, 75: 96, 96: 96, 100: 128, 31: 32}
     resized = tf.image.resize(lightness, (size[height], size[width]), "bilinear")
@@ -51,13 +48,13 @@ def test_any_size_is_resized_to_multiples_of_32(random_model, forward, height, w
     assert scores.shape[1:] == (size[height] // 4, size[width] // 4, 21)
     assert scores.shape[1:] == segmentation.scores_shape(height, width)
     np.testing.assert_allclose(scores, forward(resized), atol=1e-4)
-    np.testing.assert_allclose(scores, random_model(lightness), atol=1e-4)
+    np.testing.assert_allclose(scores, model(lightness), atol=1e-4)
 
 
-def test_training_changes_nothing(random_model, forward):
+def test_training_changes_nothing(model, forward):
     lightness = pictures(width=96)
     expected = forward(lightness)
-    np.testing.assert_allclose(random_model(lightness, training=True), expected, atol=1e-4)
+    np.testing.assert_allclose(model(lightness, training=True), expected, atol=1e-4)
     np.testing.assert_array_equal(forward(lightness), expected)
 
 
@@ -71,7 +68,7 @@ def photographs():
     return lab.rgb_to_lab(rgb)[0].numpy()
 
 
-def test_random_scores_are_of_order_one_and_vary(random_model, forward):
+def test_random_scores_are_of_order_one_and_vary(model, forward):
     scores = forward(photographs())
     assert np.isfinite(scores).all() and np.abs(scores).max() < 50.0
     assert ((scores.std(axis=(1, 2, 3)) > 1.0) & (scores.std(axis=(1, 2, 3)) < 5.0)).all()
@@ -82,7 +79,7 @@ def test_random_scores_are_of_order_one_and_vary(random_model, forward):
     assert all(len(np.unique(picture.argmax(-1))) > 5 for picture in scores)
 
 
-def test_mirrored_scores_differ_from_the_scores_of_the_mirror_image(random_model, forward):
+def test_mirrored_scores_differ_from_the_scores_of_the_mirror_image(model, forward):
     """The reason why the store keeps both.
 
     The network is not symmetric: at 1/32 of the size, its strides sample 31 pixels further left
@@ -100,9 +97,9 @@ def test_mirrored_scores_differ_from_the_scores_of_the_mirror_image(random_model
     assert (difference > 1.0).all()
 
 
-def test_random_has_these_weights(random_model):
+def test_random_has_these_weights(model):
     """Golden values: a change here changes every prepared store and needs a new "random-v.."."""
-    weights = {"/".join(w.path.split("/")[-2:]): w.numpy() for w in random_model.weights}
+    weights = {"/".join(w.path.split("/")[-2:]): w.numpy() for w in model.weights}
     np.testing.assert_allclose(
         weights["conv1_conv/kernel"][0, 0, 0, :3], [-0.14799654, 0.18061049, 0.016747214], rtol=1e-6
     )
