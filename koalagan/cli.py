@@ -164,8 +164,9 @@ def _parse_flags(command: Command, argv: Sequence[str]) -> list[str]:
 
 def _help(command: Command, program: str) -> str:
     """The text of `--help`: what the command does, and its flags by group."""
-    if program.endswith(".py"):  # python -m koalagan.NAME
-        program = f"koalagan {Path(program).stem}"
+    path = Path(program)
+    if path.suffix == ".py" and path.stem in COMMANDS:  # python -m koalagan.NAME
+        program = f"koalagan {path.stem}"
     usage = f"usage: {program} [--flag=value ...] {command.arguments}".rstrip()
     groups = [
         flags.FLAGS.module_help(options.title(group)).strip("\n")
