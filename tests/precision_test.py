@@ -41,9 +41,12 @@ def test_auto_on_an_unknown_cpu(monkeypatch):
     [((6, 1), "float32"), ((7, 5), "float16"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")],
 )
 def test_auto_on_a_gpu(monkeypatch, capability, expected):
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu"])
-    details = {"compute_capability": capability}
-    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
+    devices = {"CPU": ["cpu"], "GPU": ["gpu 0", "gpu 1"]}
+    details = {"gpu 0": {"compute_capability": capability}}
+    monkeypatch.setattr(tf.config, "list_physical_devices", devices.get)
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", details.get)
+    # Whatever the CPU is.
+    monkeypatch.setattr(precision.Path, "read_text", lambda path: "flags : amx_bf16\n")
     assert precision.resolve("auto") == expected
 
 

@@ -1,6 +1,8 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """What a run leaves behind: from pictures to exported and measured models."""
 
+import contextlib
+import io
 import json
 import os
 
@@ -28,40 +30,61 @@ def run(photographs, tmp_path):
     return runs.Trainer(photographs, tmp_path)
 
 
-def test_both_phases_leave_everything_a_run_consists_of(run, capsys):
-    assert run() == 0
+@pytest.fixture(scope="module")
+def finished(photographs, tmp_path_factory):
+    """A run of both phases, and what it printed; tests leave it as it is."""
+    run = runs.Trainer(photographs, tmp_path_factory.mktemp("finished"))
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert run(dropout=0.2) == 0
+    return run, printed.getvalue()
+
+
+def test_both_phases_leave_everything_a_run_consists_of(finished):
+    run, printed = finished
     folder = run.workdir
     assert {"flags.txt", "checkpoints", "tensorboard", "export", "metrics.json", "grid.png"} <= set(
         os.listdir(folder)
     )
-    rows = json.loads((folder / "metrics.json").read_text())["rows"]
+    rows = run.metrics()["rows"]
     assert [row["model"] for row in rows] == ["gray", "run"] and rows[1]["pictures"] == 4
     written = events(folder / "tensorboard" / "validation")
     assert {*gan.LOSSES, "psnr", "ssim", "colorfulness"} <= set(written)
     assert list(written["psnr"]) == [4, 8]  # 16 pictures, batch 4, one epoch in each phase
-    printed = capsys.readouterr().out
     for part in ("epoch 1/2 pretraining", "epoch 2/2 adversarial", "| gray", "grid.png", "export"):
         assert part in printed
     assert "tensorboard --logdir" in printed and "pictures/s" in printed
-    # A finished run is measured again, and not trained again.
-    assert run() == 0
+
+
+def test_a_finished_run_is_measured_again_and_not_trained_again(finished, capsys):
+    run, _ = finished
+    rows = run.metrics()["rows"]
+    (run.workdir / "metrics.json").unlink()
+    assert run(dropout=0.2) == 0
     assert "epoch" not in capsys.readouterr().out
     assert run.metrics()["rows"] == rows
 
 
-def test_init_from_starts_from_the_other_runs_generator(run, tmp_path):
-    run(epochs=0, pretrain_epochs=6, pretrain_learning_rate=1e-3)
-    trained = run.metrics()["rows"][1]
-    other = tmp_path / "other"
-    run(workdir=other, init_from=run.workdir, epochs=0, pretrain_learning_rate=0)
-    again = json.loads((other / "metrics.json").read_text())["rows"][1]
-    assert {**again, "model": ""} == {**trained, "model": ""}
+def test_a_finished_run_is_exported_with_dropout(finished, tmp_path):
+    run, _ = finished
+    noisy = str(tmp_path / "noisy")
+    chain.export_run(str(run.workdir), noisy, ExportSettings(dropout_at_inference=True))
+    colorize = saved_model.load(noisy, "serving_default", "colorized")
+    picture = skimage.data.astronaut()[None, :100, :150]
+    assert np.any(colorize(image=picture) != colorize(image=picture))
+
+
+def test_init_from_starts_from_the_other_runs_generator(finished, run):
+    other, _ = finished
+    run(init_from=other.workdir, epochs=0, pretrain_learning_rate=0, dropout=0.2)
+    again, trained = run.metrics()["rows"][1], other.metrics()["rows"][1]
+    assert again == trained
 
 
 def test_training_learns_the_pictures_it_sees(run):
     run(
-        eval_split="train[:16]",
-        pretrain_epochs=25,
+        train_split="train[:8]",
+        eval_split="train[:8]",
+        pretrain_epochs=20,
         epochs=0,
         pretrain_learning_rate=1e-3,
         mixed_precision="auto",  # bfloat16, but not where it is emulated, which takes minutes
@@ -96,6 +119,7 @@ def test_every_generator_is_trained_exported_and_measured(
             train_split="train[:2]",
             eval_split="train[18:]",
             batch_size=2,
+            pretrain_epochs=0,
             **given,
         )
         == 0
@@ -114,64 +138,70 @@ def test_every_generator_is_trained_exported_and_measured(
     first = colorize(image=picture)
     assert first.shape == picture.shape
     np.testing.assert_array_equal(colorize(image=picture), first)
-    noisy, with_dropout = str(run.workdir / "noisy"), ExportSettings(dropout_at_inference=True)
     if generator != "unet":
         with pytest.raises(UserError, match="--dropout_at_inference is not an option of"):
-            chain.export_run(str(run.workdir), noisy, with_dropout)
-        return
-    chain.export_run(str(run.workdir), noisy, with_dropout)
-    colorize = saved_model.load(noisy, "serving_default", "colorized")
-    assert np.any(colorize(image=picture) != colorize(image=picture))
+            chain.export_run(
+                str(run.workdir),
+                str(run.workdir / "noisy"),
+                ExportSettings(dropout_at_inference=True),
+            )
 
 
-def test_from_photographs_to_colored_ones_by_the_commands(photographs, tmp_path):
-    """train (random frozen networks) -> evaluate -> export -> colorize, each in its own process."""
-    # In the home folder, since shells do not expand ~ in the value of a flag.
-    environment = {
-        **os.environ,
-        "HOME": str(tmp_path),
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-    }
+@pytest.fixture
+def home(tmp_path):
+    """Variables that make `tmp_path` the home folder: shells do not expand ~ in a flag's value."""
+    return {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+
+def test_the_command_trains_with_random_frozen_networks(photographs, tmp_path, home):
     flagfile = tmp_path / "tiny.flags"
     flagfile.write_text(
         "# A comment.\n--dataset=folder\n--train_split=train[:4]\n--eval_split=train[18:]\n"
         "--image_size=32\n--embedding_weights=random\n--segmentation_weights=random\n"
-        f"--batch_size=2\n--pretrain_epochs=1\n--epochs=1\n--workdir=~/run\n--data_dir={photographs}\n"
+        f"--batch_size=2\n--pretrain_epochs=1\n--epochs=0\n--workdir=~/run\n--data_dir={photographs}\n"
     )
-    trained = runs.command("train", f"--flagfile={flagfile}", env=environment)
+    trained = runs.command("train", f"--flagfile={flagfile}", env=home)
     assert trained.returncode == 0, trained.stderr
     assert "run (random embedding and segmentation)" in trained.stdout
     assert f"{tmp_path}/cache/koalagan" in trained.stdout
     assert "Traceback" not in trained.stderr and "remapper" not in trained.stderr
+    facts = json.loads((tmp_path / "run/export/assets.extra/koalagan.json").read_text())
+    assert facts["embedding_weights"] == facts["segmentation_weights"] == "random"
 
+
+def test_the_other_commands_use_a_run(finished, photographs, tmp_path, home):
+    """evaluate, export and colorize, each in a process of its own."""
+    run, _ = finished
+    (tmp_path / "run").symlink_to(run.workdir)
     evaluated = runs.command(
         "evaluate",
         "--saved_model=~/run/export",
         "--dataset=folder",
         f"--data_dir={photographs}",
-        "--split=train[18:]",
+        "--split=train[16:]",
         "--output_dir=~/evaluation",
-        env=environment,
+        env=home,
     )
     assert evaluated.returncode == 0, evaluated.stderr
-    by_train = json.loads((tmp_path / "run" / "metrics.json").read_text())["rows"]
-    assert json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["rows"] == by_train
+    by_evaluate = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
+    assert by_evaluate["rows"] == run.metrics()["rows"]
 
-    exported = runs.command("export", "--workdir=~/run", "--output_dir=~/saved", env=environment)
+    exported = runs.command("export", "--workdir=~/run", "--output_dir=~/saved", env=home)
     assert exported.returncode == 0, exported.stderr
-    described = json.loads((tmp_path / "saved" / "assets.extra" / "koalagan.json").read_text())
-    assert described["embedding_weights"] == "random" and described["image_size"] == [32, 32]
+    facts = json.loads((tmp_path / "saved" / "assets.extra" / "koalagan.json").read_text())
+    assert facts["embedding_weights"] == "none" and facts["image_size"] == [32, 32]
 
     colored = runs.command(
         "colorize",
         "--saved_model=~/saved",
         "--output_dir=~/out",
-        "--recolor",  # they are drawings in color
-        photographs,
-        env=environment,
+        "--recolor",  # they are photographs in color
+        photographs / "0.jpg",
+        photographs / "1.jpg",
+        env=home,
     )
     assert colored.returncode == 0, colored.stderr
-    assert len(os.listdir(tmp_path / "out")) == 20
+    assert sorted(os.listdir(tmp_path / "out")) == ["0.png", "1.png"]
     with Image.open(tmp_path / "out" / "0.png") as picture:
         assert picture.size == (200, 160)
 

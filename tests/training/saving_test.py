@@ -35,16 +35,27 @@ class At(keras.callbacks.Callback):
         self._reach("epoch", epoch + 1)
 
 
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """A model whose steps are traced once for all tests, and its initial state."""
+    model = tiny.gan()
+    model.compile(adversarial=False)
+    initial = tf.train.Checkpoint(model=model)
+    return model, initial, initial.write(str(tmp_path_factory.mktemp("initial") / "state"))
+
+
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, pretrained):
     """Trains a tiny model, three steps an epoch; holds its model, its checkpoint and its Saver."""
+    model, initial, state = pretrained
+    initial.read(state).assert_consumed()
+    if model.adversarial:  # A test went on to the next phase; compiling discards what was traced.
+        model.compile(adversarial=False)
 
     def train(epochs=3, callbacks=(), batches=None, before_save=lambda: None, **settings):
-        model = tiny.gan()
         run_checkpoint = checkpoint.RunCheckpoint(model, str(tmp_path), keep=99)
         settings = SavingSettings(**{"checkpoint_every_minutes": 0.0, **settings})
         saver = saving.Saver(run_checkpoint, 3, settings, before_save=before_save)
-        model.compile(adversarial=False)
         batches = batches or tf.data.Dataset.from_tensors(tiny.batch()).repeat()
         train.model, train.checkpoint, train.saver = model, run_checkpoint, saver
         with saver:

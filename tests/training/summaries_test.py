@@ -1,6 +1,7 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 import resource
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,6 +20,12 @@ def test_curves_pictures_and_histograms(tmp_path):
     model.compile(discriminator_every=2)
     data = tf.data.Dataset.from_tensors(tiny.batch()).repeat()
     log = summaries.TensorBoardLog(str(tmp_path), tiny.batch(seed=1), RunState(), every=2)
+    sums = []
+
+    def keep_sums(logs):
+        """Keeps the epoch's sums of what validation will measure anew."""
+        sums.append({name: value for name, value in model.sums().items() if name in gan.FACTS})
+
     history = model.fit(
         data,
         steps_per_epoch=4,
@@ -26,14 +33,16 @@ def test_curves_pictures_and_histograms(tmp_path):
         validation_data=tf.data.Dataset.from_tensors(tiny.batch(seed=2)),
         verbose=0,
         shuffle=False,
-        callbacks=[log],
+        callbacks=[keras.callbacks.LambdaCallback(on_test_begin=keep_sums), log],
     ).history
     train, validation = events(tmp_path / "train"), events(tmp_path / "validation")
     rates = {"learning_rate_G", "learning_rate_D", "pictures_per_second"}
     assert set(train) == {*gan.LOSSES, *gan.FACTS, *rates}
     assert all(list(points) == [42, 44, 46, 48] for points in train.values())
     assert train["learning_rate_D"][44] == np.float32(2e-4)
-    assert all(0 <= rate <= 1 for rate in train["accuracy_D_real"].values())
+    for name, (total, steps) in sums[-1].items():
+        # Half of the epoch's steps lie before each of its two points.
+        assert train[name][46] + train[name][48] == pytest.approx(2 * total / steps, rel=1e-5)
     assert all(norm > 0 for norm in train["gradient_norm_G"].values())
     assert all(rate > 0 for rate in train["pictures_per_second"].values())
     # The epoch's mean is the mean of its points: each stands for its own steps alone.

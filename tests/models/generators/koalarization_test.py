@@ -1,7 +1,6 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 import keras
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from koalagan.color import lab
@@ -30,12 +29,11 @@ def test_without_the_embedding():
     assert build(image_size=16, embedding=False).count_params() == 6_317_794
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_learns_at_the_learning_rate_of_its_flagfile(seed):
+def test_learns_at_the_learning_rate_of_its_flagfile():
     # From He's initial weights, the first steps saturate the tanh, and the loss stays 40 times that
     # of gray.
-    keras.utils.set_random_seed(seed)
-    rng = np.random.default_rng(seed)
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
     L, ab = lab.rgb_to_lab(np.stack([drawing.draw_scene(rng, 64) for _ in range(8)]))
     # The embeddings of different pictures have much in common.
     embedding = rng.normal(size=(1, 1001)) + 0.4 * rng.normal(size=(8, 1001))
