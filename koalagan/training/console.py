@@ -75,13 +75,14 @@ class Watch(keras.callbacks.Callback):
     """Warns once when adversarial training fails in one of its two usual ways.
 
     Args:
-        state: the run's; `lost` and `said` belong to this callback.
+        state: the run's; `lost` and `said` belong to this callback, and it reads the epoch's
+            `losses`, which the saver noted after its last step.
         say: called with each warning, which is also printed.
     """
 
-    # In the Inception-GAN paper the discriminator had won at a loss of 0.003 (batch size 16); at
-    # balance, where it cannot tell real from fake, the loss is 0.69.
-    WON = 0.05
+    # In the Inception-GAN paper the discriminator had won at a loss of 0.003 (batch size 16). These
+    # are 0.07 of the losses at balance, where it cannot tell real from fake: 0.69 and 0.25.
+    WON = {"vanilla": 0.05, "lsgan": 0.018}
     EPOCHS = 2
     # Colorfulness, in 255 levels: photographs have about 45, a model trained by L1 alone over 6.
     GRAY = 2.0
@@ -94,12 +95,16 @@ class Watch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if not self.model.adversarial:
             return
-        lost = float(logs["loss_D"]) < self.WON
-        self._state.lost = self._state.lost + 1 if lost else 0
+        won = self.WON[self.model.gan_loss]
+        # The mean over no turns is 0, which says nothing: the discriminator had none in an epoch of
+        # fewer than --discriminator_every steps.
+        total, turns = self._state.losses["loss_D"]
+        if turns:
+            self._state.lost = self._state.lost + 1 if total / turns < won else 0
         if self._state.lost >= self.EPOCHS:
             self._once(
                 "discriminator",
-                f"the discriminator has won: its loss has been below {self.WON} for {self.EPOCHS} "
+                f"the discriminator has won: its loss has been below {won} for {self.EPOCHS} "
                 "epochs, and the generator no longer learns from it; use a larger batch, a larger "
                 "--discriminator_every or a lower --discriminator_learning_rate.",
             )

@@ -186,8 +186,8 @@ class ColorizationGAN(keras.Model):
     def check_finite(self) -> None:
         """Raises NotFinite after a step whose losses or gradients were NaN or infinite.
 
-        With loss scaling (float16), gradients may be: the optimizer skips such a step and lowers
-        the scale.
+        With loss scaling (float16), gradients may be while the scale is 1 or more: the optimizer
+        skips such a step and lowers the scale.
         """
         step = int(self.bad_step)
         if step >= 0:
@@ -285,18 +285,18 @@ class ColorizationGAN(keras.Model):
 
         Returns:
             Whether the gradients are finite, True where loss scaling skips those that are not, and
-            their global norm.
+            their global norm, 0 where they are not finite but skipped.
         """
         variables = network.trainable_variables
         gradients = tape.gradient(scaled_loss, variables)
         norm = tf.cast(tf.linalg.global_norm(gradients), tf.float32)
+        finite = tf.math.is_finite(norm)
         if isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
-            norm = norm / tf.convert_to_tensor(optimizer.dynamic_scale)
-            # The optimizer skips a step with gradients that are not finite.
-            norm = tf.where(tf.math.is_finite(norm), norm, 0.0)
-            finite = tf.constant(True)
-        else:
-            finite = tf.math.is_finite(norm)
+            scale = tf.convert_to_tensor(optimizer.dynamic_scale)
+            # The optimizer skips a step with gradients that are not finite, and halves the scale.
+            # Once it is below 1, scaling is not what makes them overflow: no later step would move.
+            norm = tf.where(finite, norm / scale, 0.0)
+            finite = finite | (scale >= 1.0)
         optimizer.apply(gradients, variables)
         return finite, norm
 

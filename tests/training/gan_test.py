@@ -15,6 +15,9 @@ from koalagan.models import patchgan
 from koalagan.models.generators import inception_fusion
 from koalagan.training import gan, losses
 
+# Adam's first step does not depend on its momentum.
+STEPS_BY_HAND = 3
+
 
 def _changed(before, after):
     return [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
@@ -57,25 +60,22 @@ def _curve():
     return np.array([list(losses.values()) for losses in logs])
 
 
-@pytest.fixture(scope="module")
-def fast_curve():
-    return _curve()
+def test_fast_forms_learn_the_same_as_plain_ones(monkeypatch):
+    fast, ran = _curve(), set()
 
+    def recorded(form, plain):
+        @functools.wraps(plain)
+        def run(*arguments, **named):
+            ran.add(form)
+            return plain(*arguments, **named)
 
-@pytest.mark.parametrize("form", plain_forms.FORMS)
-def test_fast_forms_learn_the_same_as_plain_ones(monkeypatch, fast_curve, form):
-    owner, attribute, plain = plain_forms.FORMS[form]
-    ran = []
+        return run
 
-    @functools.wraps(plain)
-    def plain_form(*arguments, **named):
-        ran.append(plain)
-        return plain(*arguments, **named)
-
-    monkeypatch.setattr(owner, attribute, plain_form)
-    learned = np.abs(fast_curve[-1] - fast_curve[0])
-    assert (np.abs(fast_curve - _curve()).max(axis=0) < 0.02 * learned).all()
-    assert ran
+    for form, (owner, attribute, plain) in plain_forms.FORMS.items():
+        monkeypatch.setattr(owner, attribute, recorded(form, plain))
+    learned = np.abs(fast[-1] - fast[0])
+    assert (np.abs(fast - _curve()).max(axis=0) < 0.02 * learned).all()
+    assert ran == set(plain_forms.FORMS)
 
 
 def test_pretraining_is_adam_on_the_weighted_l1_by_hand():
@@ -83,56 +83,57 @@ def test_pretraining_is_adam_on_the_weighted_l1_by_hand():
     reference = tiny.generator()
     reference.set_weights(model.generator.get_weights())
     adam = keras.optimizers.Adam(1e-4)
-    with tf.GradientTape() as tape:
-        fake = reference({"L": batch["L"], "embedding": batch["embedding"]}, training=True)
-        loss = 100.0 * tf.reduce_mean(tf.abs(fake - batch["ab"]))
-    adam.apply(tape.gradient(loss, reference.trainable_variables), reference.trainable_variables)
+    expected = []
+    for _ in range(STEPS_BY_HAND):
+        with tf.GradientTape() as tape:
+            fake = reference({"L": batch["L"], "embedding": batch["embedding"]}, training=True)
+            loss = 100.0 * tf.reduce_mean(tf.abs(fake - batch["ab"]))
+        variables = reference.trainable_variables
+        adam.apply(tape.gradient(loss, variables), variables)
+        expected.append(float(loss))
     model.compile(adversarial=False)
-    (logs,) = _steps(model, 1, batch)
-    assert logs["loss_G_L1"] == pytest.approx(float(loss), rel=1e-5)
-    for got, expected in zip(model.generator.get_weights(), reference.get_weights(), strict=True):
-        np.testing.assert_allclose(got, expected, atol=1e-7)
+    logs = _steps(model, STEPS_BY_HAND, batch)
+    assert [one["loss_G_L1"] for one in logs] == pytest.approx(expected, rel=1e-5)
+    for got, want in zip(model.generator.get_weights(), reference.get_weights(), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-6)
 
 
-def test_adversarial_step_is_the_papers_by_hand():
+def test_adversarial_steps_are_the_papers_by_hand():
     model, batch = tiny.gan(), tiny.batch()
     G, D = tiny.generator(), tiny.discriminator()
     G.set_weights(model.generator.get_weights())
     D.set_weights(model.discriminator.get_weights())
     inputs, L, ab = {"L": batch["L"], "embedding": batch["embedding"]}, batch["L"], batch["ab"]
     adam_G, adam_D = (keras.optimizers.Adam(2e-4, beta_1=0.5) for _ in "GD")
-    with tf.GradientTape() as tape:
-        fake = G(inputs, training=True)
-        loss_fake = losses.gan_loss(D(tf.concat([L, fake], -1), training=True), False)
-        loss_real = losses.gan_loss(D(tf.concat([L, ab], -1), training=True), True)
-        loss_D = 0.5 * (loss_fake + loss_real)
-    adam_D.apply(tape.gradient(loss_D, D.trainable_variables), D.trainable_variables)
-    with tf.GradientTape() as tape:  # against the updated D
-        fake = G(inputs, training=True)
-        loss_gan = losses.gan_loss(D(tf.concat([L, fake], -1), training=True), True)
-        loss_G = loss_gan + 100.0 * losses.pixel_loss(fake, ab)
-    adam_G.apply(tape.gradient(loss_G, G.trainable_variables), G.trainable_variables)
+    expected = []
+    for _ in range(STEPS_BY_HAND):
+        with tf.GradientTape() as tape:
+            fake = G(inputs, training=True)
+            loss_fake = losses.gan_loss(D(tf.concat([L, fake], -1), training=True), False)
+            loss_real = losses.gan_loss(D(tf.concat([L, ab], -1), training=True), True)
+            loss_D = 0.5 * (loss_fake + loss_real)
+        adam_D.apply(tape.gradient(loss_D, D.trainable_variables), D.trainable_variables)
+        with tf.GradientTape() as tape:  # against the updated D
+            fake = G(inputs, training=True)
+            loss_gan = losses.gan_loss(D(tf.concat([L, fake], -1), training=True), True)
+            loss_G = loss_gan + 100.0 * losses.pixel_loss(fake, ab)
+        adam_G.apply(tape.gradient(loss_G, G.trainable_variables), G.trainable_variables)
+        values = [loss_fake, loss_real, loss_D, loss_gan, loss_G - loss_gan, loss_G]
+        expected.append(dict(zip(gan.LOSSES, map(float, values), strict=True)))
 
-    model.compile()
-    (logs,) = _steps(model, 1, batch)
-    expected = {
-        "loss_D_fake": loss_fake,
-        "loss_D_real": loss_real,
-        "loss_D": loss_D,
-        "loss_G_GAN": loss_gan,
-        "loss_G_L1": loss_G - loss_gan,
-        "loss_G": loss_G,
-    }
-    assert set(logs) == set(gan.LOSSES)
-    for name, value in expected.items():
-        assert logs[name] == pytest.approx(float(value), rel=1e-4), name
+    model.compile(discriminator_every=1)
+    logs = _steps(model, STEPS_BY_HAND, batch)
+    for got, want in zip(logs, expected, strict=True):
+        assert got == pytest.approx(want, rel=1e-4)
     for got, want in ((model.generator, G), (model.discriminator, D)):
         for a, b in zip(got.get_weights(), want.get_weights(), strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-6)
+            np.testing.assert_allclose(a, b, atol=2e-6)
 
 
-def test_the_discriminator_trains_on_every_nth_step_the_first_included():
+def test_the_discriminator_trains_on_every_nth_adversarial_step_the_first_included():
     model = tiny.gan()
+    model.compile(adversarial=False)
+    _steps(model, 1)  # The steps of pretraining do not count.
     model.compile(discriminator_every=3)
     step, turns = tf.function(model.train_step), []
     kernel = model.discriminator.get_layer("conv").kernel
@@ -155,14 +156,6 @@ def test_discriminator_losses_are_means_over_its_own_turns():
     assert float(model.training_losses["loss_G"].count) == 4
 
 
-def test_the_discriminators_update_leaves_the_generator_alone():
-    model = tiny.gan(generator_learning_rate=0.0)
-    model.compile()
-    before = tiny.weights(model.generator)
-    _steps(model, 2)
-    assert not any(_changed(before, tiny.weights(model.generator)))
-
-
 @pytest.mark.parametrize("kind", ["vanilla", "lsgan"])
 def test_both_gan_losses_train(kind):
     model = tiny.gan(generator_learning_rate=0.0, discriminator_learning_rate=1e-2)
@@ -180,6 +173,19 @@ def test_pixel_loss_and_its_weight(pixel, weight):
     assert logs["loss_G_L1"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("gan_loss, right", [("vanilla", "real"), ("lsgan", "fake")])
+def test_accuracy_is_the_share_on_the_right_side_of_the_threshold(gan_loss, right):
+    """Logits of 0.3 mean real where the threshold is 0, and fake where it is 0.5."""
+    model = tiny.gan(discriminator_learning_rate=0.0)
+    logit = model.discriminator.get_layer("logit")
+    logit.kernel.assign(tf.zeros_like(logit.kernel))
+    logit.bias.assign([0.3])
+    model.compile(gan_loss=gan_loss, discriminator_every=1)
+    _steps(model, 1)
+    accuracies = {whose: model.sums()[f"accuracy_D_{whose}"][0] for whose in ("fake", "real")}
+    assert accuracies == {"fake": right == "fake", "real": right == "real"}
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("adversarial", [False, True])
 def test_mixed_precision_learns_close_to_float32(dtype, adversarial):
@@ -189,14 +195,59 @@ def test_mixed_precision_learns_close_to_float32(dtype, adversarial):
         model = tiny.gan(**rates)
     assert model.generator.get_layer("conv").compute_dtype == dtype
     assert all(weight.dtype == np.float32 for weight in model.generator.get_weights())
-    curves = []
+    if dtype == "float16":  # a scale at which no step is skipped
+        for optimizer in _optimizers(model):
+            optimizer.dynamic_scale.assign(64.0)
+    curves, norms = [], []
     for one in (reference, model):
         one.compile(adversarial=adversarial, discriminator_every=1)
-        curves.append([logs["loss_G"] for logs in _steps(one, 30)])
+        logs = _steps(one, 1)
+        norms.append([total for name, (total, _) in one.sums().items() if "gradient" in name])
+        curves.append([step["loss_G"] for step in logs + _steps(one, 29)])
     assert curves[1][-1] < 0.9 * curves[1][0]
-    assert curves[1][0] == pytest.approx(curves[0][0], rel=0.01)
-    # float16 skips its first few steps, while the loss scale comes down.
-    assert curves[1][-1] == pytest.approx(curves[0][-1], rel=0.3)
+    # Rounding errors grow: later losses agree on average only.
+    np.testing.assert_allclose(curves[1][:6], curves[0][:6], rtol=0.01)
+    assert np.mean(curves[1]) == pytest.approx(np.mean(curves[0]), rel=0.05)
+    np.testing.assert_allclose(norms[1], norms[0], rtol=0.02)
+
+
+def _optimizers(model):
+    return model.pretraining_optimizer, model.generator_optimizer, model.discriminator_optimizer
+
+
+def _with_nan_gradient(dtype):
+    """A generator of finite colors whose gradient is NaN: the square root's, at 0, times 0."""
+    with precision.policy(dtype):
+        lightness = keras.Input((None, None, 1), name="L")
+        x = keras.layers.Conv2D(2, 3, padding="same", name="conv")(lightness)
+        zero = keras.layers.Lambda(lambda x: tf.sqrt(0.0 * x), dtype="float32")(x)
+        return gan.ColorizationGAN(keras.Model({"L": lightness}, zero), tiny.discriminator())
+
+
+@pytest.mark.parametrize("adversarial", [False, True])
+def test_gradients_that_are_nan_are_found_although_losses_are_finite(adversarial):
+    model = _with_nan_gradient("float32")
+    model.compile(adversarial=adversarial)
+    (logs,) = _steps(model, 1)
+    assert all(np.isfinite(list(logs.values())))
+    with pytest.raises(gan.NotFinite) as info:
+        model.check_finite()
+    assert info.value.step == 0
+
+
+@pytest.mark.parametrize("adversarial", [False, True])
+def test_float16_whose_gradients_are_never_finite_is_found_once_the_scale_is_below_1(adversarial):
+    model = _with_nan_gradient("float16")
+    before = tiny.weights(model.generator)
+    model.compile(adversarial=adversarial, discriminator_every=1)
+    _steps(model, 16)  # from 2^15 to 2^-1
+    assert float(_optimizers(model)[1 if adversarial else 0].dynamic_scale) == 0.5
+    model.check_finite()
+    _steps(model, 1)
+    with pytest.raises(gan.NotFinite) as info:
+        model.check_finite()
+    assert info.value.step == 16
+    assert not any(_changed(before, tiny.weights(model.generator)))
 
 
 def test_generators_see_the_lightness_unrounded_under_mixed_precision():
@@ -211,11 +262,7 @@ def test_generators_see_the_lightness_unrounded_under_mixed_precision():
 def test_float16_scales_all_losses_and_skips_steps_that_overflow():
     with precision.policy("float16"):
         model = tiny.gan()
-    for optimizer in (
-        model.pretraining_optimizer,
-        model.generator_optimizer,
-        model.discriminator_optimizer,
-    ):
+    for optimizer in _optimizers(model):
         assert isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
     model.compile()
     generator = tiny.weights(model.generator)
@@ -246,6 +293,35 @@ def test_test_step_measures_without_learning():
     for name in ("psnr", "psnr_pooled", "ssim", "colorfulness"):
         assert logs[name] == pytest.approx(row[name], rel=1e-4), name
     assert set(logs) == {*gan.LOSSES, "psnr", "psnr_pooled", "ssim", "colorfulness"}
+
+
+@pytest.mark.parametrize("gan_loss", ["vanilla", "lsgan"])
+def test_validation_losses_are_means_over_pictures_by_hand(gan_loss):
+    model = tiny.gan()
+    model.compile(gan_loss=gan_loss, pixel_loss="l2", l1_weight=7.0)
+    sums = dict.fromkeys(gan.LOSSES, 0.0)
+    batches = [tiny.batch(4), tiny.batch(1, seed=1)]
+    for batch in batches:
+        L, ab = batch["L"], batch["ab"]
+        predicted = model.generator({"L": L, "embedding": batch["embedding"]}, training=False)
+        fake, real = (
+            model.discriminator(tf.concat([L, color], -1), training=False)
+            for color in (predicted, ab)
+        )
+        values = {
+            "loss_D_fake": losses.gan_loss(fake, False, gan_loss),
+            "loss_D_real": losses.gan_loss(real, True, gan_loss),
+            "loss_G_GAN": losses.gan_loss(fake, True, gan_loss),
+            "loss_G_L1": 7.0 * tf.reduce_mean(tf.square(predicted - ab)),
+        }
+        values["loss_D"] = (values["loss_D_fake"] + values["loss_D_real"]) / 2
+        values["loss_G"] = values["loss_G_GAN"] + values["loss_G_L1"]
+        for name, value in values.items():
+            sums[name] += len(L) * float(value) / 5
+    pictures = {name: tf.concat([batch[name] for batch in batches], 0) for name in batches[0]}
+    data = tf.data.Dataset.from_tensor_slices(pictures).batch(4)
+    logs = model.evaluate(data, verbose=0, return_dict=True)
+    assert {name: logs[name] for name in gan.LOSSES} == pytest.approx(sums, rel=1e-5)
 
 
 def test_fit_reports_epoch_means_under_the_papers_names():
