@@ -119,6 +119,8 @@ def run(command: Command) -> None:
             if len(argv) > 1 and not command.arguments:
                 raise UserError(f"{argv[0]} takes only flags, not {argv[1]!r}: see --help.")
             options.require(command.options, flags.FLAGS)
+            for argument in argv[1:]:
+                options.refuse_url(argument, argument)
             return command.main(options.from_flags(command.options, flags.FLAGS), list(argv[1:]))
         except UserError as error:
             print(f"koalagan: {error}", file=sys.stderr)
@@ -150,11 +152,13 @@ def _parse_flags(command: Command, argv: Sequence[str]) -> list[str]:
         _print_help(_help(command, argv[0]))
         sys.exit(0)
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS(options.expand_flagfiles(argv))
     except SystemExit:
         if given & _FULL_HELP:  # absl exits as after a mistake
             sys.exit(0)
         raise
+    except UserError as error:
+        print(f"koalagan: {error}", file=sys.stderr)
     except flags.Error as error:
         print(f"koalagan: {one_line(error)}; --help lists the flags.", file=sys.stderr)
     except (OSError, ValueError) as error:  # absl takes every flagfile for text

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import threading
 import warnings
@@ -20,6 +21,11 @@ from koalagan.errors import UserError
 _WRITING, _REPLACED = ".writing-", ".replaced-"
 # Errors of file systems without locks.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+
+def is_url(path: str) -> bool:
+    """Whether a path names another file system by its scheme, as gs://bucket/folder does."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
 
 
 def publish(path: str | Path, write: Callable[[Path], Any]) -> None:

@@ -17,13 +17,16 @@ of its docstring.
 from __future__ import annotations
 
 import dataclasses
+import os
 import types
 import typing
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from absl import flags
 
+from koalagan import files
 from koalagan.errors import UserError
 
 _Options = TypeVar("_Options")
@@ -37,6 +40,7 @@ def option(
     maximum: float | None = None,
     choices: Sequence[str] | None = None,
     required: bool = False,
+    url: bool = False,
 ) -> Any:
     """A dataclass field that is a command-line flag of the same name.
 
@@ -49,9 +53,11 @@ def option(
         minimum, maximum: the limits of a number.
         choices: the values that a string may have.
         required: `require` refuses flags without it.
+        url: whether a string may be a URL, such as gs://bucket/folder.
     """
-    limits = {"minimum": minimum, "maximum": maximum, "choices": choices, "required": required}
-    return dataclasses.field(default=default, metadata={"help": help, **limits})
+    limits = {"minimum": minimum, "maximum": maximum, "choices": choices}
+    facts = {"help": help, "required": required, "url": url}
+    return dataclasses.field(default=default, metadata={**facts, **limits})
 
 
 def groups(options: type) -> Iterator[type]:
@@ -112,8 +118,46 @@ def _kind(hint: Any) -> Any:
     return typing.get_origin(hint) or hint
 
 
+def expand_flagfiles(arguments: Sequence[str], within: tuple[str, ...] = ()) -> list[str]:
+    """Replaces each `--flagfile=FILE` by the flags in the file, one a line.
+
+    absl would do so too, but takes the byte order mark that some editors write for a part of the
+    first flag.
+
+    Args:
+        arguments: of a command line.
+        within: flagfiles that are being read, which a file must not name again.
+
+    Raises:
+        UserError: a flagfile names itself, or no file is named.
+        OSError, ValueError: a file cannot be read, or is not text.
+    """
+    expanded: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            return [*expanded, argument, *rest]
+        name, named, path = argument.partition("=")
+        if name not in ("--flagfile", "-flagfile"):
+            expanded.append(argument)
+            continue
+        path = os.path.expanduser(path.strip("\"'") if named else next(rest, ""))
+        if not path:
+            raise UserError("--flagfile needs the name of a file.")
+        if path in within:
+            raise UserError(f"The flagfile {path} names itself.")
+        lines = [line.strip() for line in Path(path).read_text("utf-8-sig").splitlines()]
+        flags_of_file = [line for line in lines if line and not line.startswith(("#", "//"))]
+        expanded += expand_flagfiles(flags_of_file, (*within, path))
+    return expanded
+
+
 def from_flags(options: type[_Options], flag_values: flags.FlagValues) -> _Options:
-    """Reads an object of the dataclass `options` from parsed flags."""
+    """Reads an object of the dataclass `options` from parsed flags.
+
+    Raises:
+        UserError: a URL is given where koalagan needs a file or folder of this machine.
+    """
     hints = typing.get_type_hints(options)
     values = {}
     for field in dataclasses.fields(options):
@@ -122,7 +166,18 @@ def from_flags(options: type[_Options], flag_values: flags.FlagValues) -> _Optio
         else:
             value = flag_values[field.name].value
             values[field.name] = tuple(value) if isinstance(value, list) else value
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, str) and not field.metadata["url"]:
+                    refuse_url(one, f"--{field.name}={one}")
     return options(**values)
+
+
+def refuse_url(path: str, what: str) -> None:
+    """Raises UserError where a path is a URL, which Python would take for a relative path."""
+    if files.is_url(path):
+        raise UserError(
+            f"{what} is a URL: koalagan needs files of this machine here, so copy or mount them."
+        )
 
 
 def require(options: type, flag_values: flags.FlagValues) -> None:

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from koalagan import cli
-from koalagan.errors import one_line
+from koalagan import cli, options
+from koalagan.errors import UserError, one_line
 
 SCRIPT = """
 import dataclasses, os, signal, sys
@@ -195,3 +195,18 @@ def test_tfds_can_be_the_first_thing_that_is_used():
     command = [sys.executable, "-c", program]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert "no dataset 'no_such_dataset'" in ended.stdout, ended.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_flagfile_may_begin_with_a_byte_order_mark(tmp_path, encoding):
+    inner, outer = tmp_path / "inner.flags", tmp_path / "outer.flags"
+    inner.write_text("# A comment.\n--count=7\n", encoding)
+    outer.write_text(f"--flagfile={inner}\n// Another.\n\n", encoding)
+    arguments = options.expand_flagfiles(["program", f"--flagfile={outer}", "--", "--flagfile=x"])
+    assert arguments == ["program", "--count=7", "--", "--flagfile=x"]
+
+
+def test_a_flagfile_that_names_itself(tmp_path):
+    (tmp_path / "a.flags").write_text(f"--flagfile={tmp_path}/a.flags\n")
+    with pytest.raises(UserError, match="a.flags names itself"):
+        options.expand_flagfiles([f"--flagfile={tmp_path}/a.flags"])

@@ -68,6 +68,23 @@ def test_a_path_that_is_not_unicode(run):
         run(data_dir="/tmp/\udcff")
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"workdir": "gs://bucket/run"},
+        {"store_dir": "s3://bucket/store"},
+        {"data_dir": "gs://bucket/photographs"},
+        {"init_from": "hdfs://host/run"},
+        {"dataset": "coco/2017", "data_dir": "s3://bucket/tfds"},
+    ],
+)
+def test_a_url_is_refused_before_anything_is_written(run, tmp_path, monkeypatch, given):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    _refused(run, "is a URL|cannot be reached|does not exist: correct --data_dir", **given)
+    assert not any((tmp_path / "here").iterdir()) and not run.workdir.exists()
+
+
 def test_a_corrupt_picture_is_named_or_skipped_and_counted(run, photographs, tmp_path, capsys):
     folder = tmp_path / "photographs"
     shutil.copytree(photographs, folder)
@@ -126,5 +143,6 @@ def test_nan_losses_name_their_step_and_pictures(run, monkeypatch):
     # The epoch before it is kept, and nothing after.
     newest = tf.train.latest_checkpoint(str(run.workdir / "checkpoints"))
     assert newest.endswith("step-4")
+    # From there, the run continues.
     monkeypatch.setattr(pipeline, "training_batches", batches)
     assert run(check_every=1) == 0

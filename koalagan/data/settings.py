@@ -20,6 +20,7 @@ class PictureSettings:
         None,
         "Where the dataset lies: a TFDS data_dir (default ~/tensorflow_datasets), or the folder of "
         "photographs.",
+        url=True,
     )
     download: bool = option(False, "Let TFDS download a dataset that is absent.")
     resize: str = option(

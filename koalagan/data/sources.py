@@ -17,7 +17,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
 
+from koalagan import files
 from koalagan.data import decoding, tfds_datasets
+from koalagan.data.content_hashes import content_hashes
 from koalagan.data.picture_folder import PICTURE_EXTENSIONS, list_pictures
 from koalagan.errors import UserError, one_line
 
@@ -64,6 +66,11 @@ def open_source(
 def _open_folder(split: str, data_dir: str | None) -> Source:
     if not data_dir:
         raise UserError("The dataset folder needs --data_dir, the folder of photographs.")
+    if files.is_url(data_dir):
+        raise UserError(
+            f"--data_dir={data_dir} is a URL: photographs are read from a folder of this machine, "
+            "so copy or mount it."
+        )
     folder = os.path.expanduser(data_dir)
     if not os.path.isdir(folder):
         raise UserError(f"The folder of photographs {data_dir} does not exist.")
@@ -78,14 +85,10 @@ def _open_folder(split: str, data_dir: str | None) -> Source:
     selected = [path for _, start, stop in parts for path in paths[start:stop]]
 
     digest, dangling = hashlib.sha256(), set()
-    for path in selected:
-        try:
-            stat = os.stat(os.path.join(folder, path))
-            size, modified = stat.st_size, stat.st_mtime_ns
-        except OSError:  # A dangling link, which `records` turns into a bad picture.
-            size = modified = 0
-            dangling.add(path)
-        digest.update(os.fsencode(path) + f"\0{size}\0{modified}\0".encode())
+    for path, (size, content) in content_hashes(folder, selected).items():
+        if not os.path.exists(os.path.join(folder, path)):
+            dangling.add(path)  # A link to nothing, which `records` turns into a bad picture.
+        digest.update(os.fsencode(path) + f"\0{size}\0{content}\0".encode())
 
     def records() -> Iterator[tuple[str, bytes]]:
         for path in selected:

@@ -9,9 +9,11 @@ import re
 import sys
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import naming, read_only_builder, registered
 
+from koalagan import files
 from koalagan.errors import UserError, one_line
 
 # Features that name a picture, best first.
@@ -37,7 +39,7 @@ def prepared_builder(
     ours = dataset.split("/")[0].split(":")[0] == "koala_scenes"
     if ours:
         importlib.import_module("koalagan.data.koala_scenes")  # Registers the builder with TFDS.
-    if data_dir and not download and not ours and not os.path.isdir(data_dir):
+    if data_dir and not download and not ours and not _is_folder(data_dir):
         raise UserError(
             f"The data folder {data_dir} does not exist: correct --data_dir, or pass --download "
             f"to download {dataset} into it."
@@ -69,6 +71,23 @@ def prepared_builder(
             f"{one_line(error)}."
         ) from error
     return builder
+
+
+def _is_folder(path: str) -> bool:
+    """Whether there is such a folder, on this machine or where a URL says.
+
+    Raises:
+        UserError: TensorFlow cannot reach what the URL names.
+    """
+    if not files.is_url(path):
+        return os.path.isdir(path)
+    try:
+        return tf.io.gfile.isdir(path)
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"--data_dir={path} cannot be reached by TensorFlow ({one_line(error.message)}): copy "
+            "the dataset to this machine."
+        ) from error
 
 
 def image_feature(dataset: str, features: tfds.features.FeaturesDict) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import flags
 
-from koalagan import options
+from koalagan import files, options
 from koalagan.data.settings import PictureSettings, default_store_dir
 from koalagan.errors import UserError, one_line
 from koalagan.models.frozen import CLASSES
@@ -177,7 +177,7 @@ def parse(arguments: Sequence[str]) -> RunSettings:
     flag_values = flags.FlagValues()
     options.define_flags(RunSettings, flag_values)
     try:
-        flag_values(["koalagan", *arguments])
+        flag_values(["koalagan", *options.expand_flagfiles(arguments)])
     except (flags.Error, OSError, ValueError) as error:
         raise UserError(
             f"{' '.join(arguments)} cannot be read as flags ({one_line(error)})."
@@ -286,4 +286,4 @@ def generator_options(networks: NetworkSettings) -> dict[str, Any]:
 
 
 def _absolute(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))
+    return path if files.is_url(path) else os.path.abspath(os.path.expanduser(path))

@@ -73,7 +73,7 @@ def test_a_home_folder_is_expanded(photographs, model, tmp_path, monkeypatch):
             "--image_size=8",
             f"--output_dir={tmp_path / 'out'}",
         )
-    assert len(os.listdir(tmp_path / "cache" / "koalagan")) == 1
+    assert len(list((tmp_path / "cache" / "koalagan").glob("folder_*"))) == 1
 
 
 def test_an_absent_model_leaves_nothing_behind(tmp_path, monkeypatch):
