@@ -15,6 +15,7 @@ import keras
 from keras import layers
 
 from koalagan.errors import UserError
+from koalagan.models.channels import channels_last
 from koalagan.models.layers.activations import leaky_relu
 from koalagan.models.layers.batch_norm import FusedBatchNormalization
 from koalagan.models.layers.padded_conv import PaddedConv2D, PaddedLogitConv2D
@@ -37,6 +38,7 @@ def _conv(x, filters: int, strides: int, use_bias: bool, name: str):
     )(x)
 
 
+@channels_last()
 def build(
     image_size: int | tuple[int | None, int | None] = 256, conditional: bool = True
 ) -> keras.Model:

@@ -28,6 +28,7 @@ from absl import logging
 from koalagan import files, precision
 from koalagan.errors import UserError, one_line
 from koalagan.models import downloads, frozen
+from koalagan.models.channels import channels_last
 from koalagan.models.frozen import slim_checkpoint
 from koalagan.models.weights import (
     LOADING_ERRORS,
@@ -62,6 +63,7 @@ _RANDOM_RESIDUAL_GAIN = 1.0
 _RANDOM_LOGITS_GAIN = 16.0
 
 
+@channels_last()
 def build() -> keras.Model:
     """Builds the frozen network, in float32 under any global dtype policy.
 
@@ -210,6 +212,7 @@ def _imagenet_path() -> str:
     return os.path.join(os.path.expanduser(home), "models", _IMAGENET_FILE)
 
 
+@channels_last()
 def _load_imagenet(model: keras.Model) -> None:
     path = _imagenet_path()
     fetch("imagenet")

@@ -40,6 +40,7 @@ import tensorflow as tf
 
 from koalagan import precision
 from koalagan.models import frozen, presets
+from koalagan.models.channels import channels_last
 from koalagan.models.weights import (
     LOADING_ERRORS,
     WeightsFlag,
@@ -123,6 +124,7 @@ class _ResizeLike(keras.layers.Layer):
         return tf.image.resize(small, tf.shape(large)[1:3])
 
 
+@channels_last()
 def build() -> keras.Model:
     """Builds the frozen network, in float32 under any global dtype policy.
 
@@ -244,6 +246,7 @@ def _set_random(model: keras.Model) -> None:
             weight.assign(np.broadcast_to(constants[kind], weight.shape))
 
 
+@channels_last()
 def _load_preset(model: keras.Model, folder: str) -> None:
     segmenters = _keras_hub_models().DeepLabV3ImageSegmenter
     targets = _named(model)

@@ -25,6 +25,7 @@ import keras
 from keras import layers
 
 from koalagan.models import frozen
+from koalagan.models.channels import channels_last
 from koalagan.models.generators.sizes import ImageSize, image_shape
 from koalagan.models.layers.dropout import Dropout
 from koalagan.models.layers.fusion import Fusion
@@ -64,6 +65,7 @@ def _dropout(x, name: str, *, rate: float, always: bool):
     return Dropout(rate, at_inference=always, name=name)(x)
 
 
+@channels_last()
 def build(
     image_size: ImageSize = 256,
     segmentation: bool = True,

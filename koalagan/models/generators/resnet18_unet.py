@@ -39,6 +39,7 @@ from keras import layers
 
 from koalagan import precision
 from koalagan.models import presets
+from koalagan.models.channels import channels_last
 from koalagan.models.generators.sizes import ImageSize, image_shape
 from koalagan.models.layers.batch_norm import FusedBatchNormalization
 from koalagan.models.layers.stacking import StackNormalized
@@ -113,6 +114,7 @@ def _conv(x, filters: int, name: str):
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
+@channels_last()
 def build(
     image_size: ImageSize = 256, upsampling: str = "subpixel", output_activation: str = "tanh"
 ) -> keras.Model:
@@ -209,6 +211,7 @@ def _keras_hub_models() -> ModuleType:
     return presets.keras_hub("--generator=resnet18_unet").models
 
 
+@channels_last()
 def _read_preset(folder: str) -> keras.Model:
     models = _keras_hub_models()
     try:
@@ -222,6 +225,7 @@ def _read_preset(folder: str) -> keras.Model:
     return resnet
 
 
+@channels_last()
 def _read_keras_file(path: str) -> keras.Model:
     models = _keras_hub_models()
     with precision.policy("float32"):

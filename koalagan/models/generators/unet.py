@@ -24,6 +24,7 @@ the moving ones, so that the result for one image does not depend on the others 
 import keras
 from keras import layers
 
+from koalagan.models.channels import channels_last
 from koalagan.models.generators.sizes import ImageSize, image_shape
 from koalagan.models.layers.activations import leaky_relu
 from koalagan.models.layers.batch_norm import FusedBatchNormalization
@@ -80,6 +81,7 @@ def _up(x, level: int):
     return _norm(x, f"up_norm_{level}") if level > 1 else x
 
 
+@channels_last()
 def build(
     image_size: ImageSize = 256,
     skips: bool = True,

@@ -39,7 +39,9 @@ class Fusion(layers.Layer):
     def call(self, inputs):
         features, vector = inputs
         channels = features.shape[-1]
-        local = ops.conv(features, self.kernel[:, :, :channels], padding="same")
+        local = ops.conv(
+            features, self.kernel[:, :, :channels], padding="same", data_format="channels_last"
+        )
         everywhere = ops.matmul(vector, self.kernel[0, 0, channels:]) + self.bias
         return ops.relu(local + everywhere[:, None, None, :])
 
