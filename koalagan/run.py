@@ -52,8 +52,6 @@ def train(settings: RunSettings, given: Sequence[str] = ()) -> int:
     """
     started = time.monotonic()
     settings = run_settings.resolve(settings, given)
-    dtype = precision.resolve(settings.optimization.mixed_precision)
-    settings = options.replace(settings, mixed_precision=dtype)
     keras.utils.set_random_seed(settings.optimization.seed)
     if settings.optimization.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -61,6 +59,7 @@ def train(settings: RunSettings, given: Sequence[str] = ()) -> int:
     run_folder.make(workdir)
     # Before anything of the run is read: another process could be changing it.
     with run_folder.locked(workdir):
+        settings = options.replace(settings, mixed_precision=_choose_dtype(settings))
         model, checkpoint, training_source, validation_source = open_run(settings)
         if int(model.step):
             print(f"continuing {workdir} at step {int(model.step)}")
@@ -79,6 +78,18 @@ def train(settings: RunSettings, given: Sequence[str] = ()) -> int:
         f"time:        {(time.monotonic() - started) / 60:.1f} minutes"
     )
     return 0
+
+
+def _choose_dtype(settings: RunSettings) -> str:
+    """The compute dtype of a run: where it is "auto", that which the run began with, if it did."""
+    choice = settings.optimization.mixed_precision
+    dtype = precision.resolve(choice)
+    if choice != "auto" or not run_folder.exists(settings.saving.workdir):
+        return dtype
+    kept = run_folder.read_settings(settings.saving.workdir).optimization.mixed_precision
+    if kept != dtype:
+        print(f"computing in {kept}, as the run began; a new run would choose {dtype} here")
+    return kept
 
 
 def open_run(

@@ -28,6 +28,13 @@ def run(photographs, tmp_path):
     return runs.Trainer(photographs, tmp_path)
 
 
+@pytest.fixture
+def training_only(monkeypatch):
+    """Leaves out the export and its evaluation, which take longer than training."""
+    monkeypatch.setattr(chain, "export_and_measure", lambda *arguments: {})
+    monkeypatch.setattr(chain.tables, "format_table", lambda result: "")
+
+
 def test_a_stopped_training_is_continued_by_the_same_command(run):
     arguments = run.arguments(
         train_split="train", eval_split="train[:4]", pretrain_epochs=12, epochs=0
@@ -56,13 +63,19 @@ def test_a_stopped_training_is_continued_by_the_same_command(run):
     assert steps == list(range(5, 61, 5))  # every epoch once
 
 
+@pytest.mark.usefixtures("training_only")
 def test_what_a_run_is_not_continued_with(run, photographs, tmp_path, monkeypatch):
     folder = tmp_path / "photographs"
     shutil.copytree(photographs, folder)
     run(data_dir=folder, epochs=0)
     with pytest.raises(UserError, match=r"--seed=0 \(now 5\)"):
         run(data_dir=folder, epochs=0, seed=5)
-    os.utime(folder / "3.jpg", (1, 1))
+    # Where the pictures lie and when they were written does not matter, but what they show.
+    copied = tmp_path / "copied"
+    shutil.copytree(folder, copied, copy_function=shutil.copy)
+    os.utime(copied / "3.jpg", (1, 1))
+    run(data_dir=copied, epochs=0)
+    shutil.copy(folder / "4.jpg", folder / "3.jpg")
     with pytest.raises(UserError, match="has changed since it began"):
         run(data_dir=folder, epochs=0)
     # A run is not even read while another process trains it.
@@ -72,6 +85,20 @@ def test_what_a_run_is_not_continued_with(run, photographs, tmp_path, monkeypatc
             run(data_dir=folder, epochs=0)
 
 
+@pytest.mark.usefixtures("training_only")
+def test_auto_precision_is_that_which_the_run_began_with(run, monkeypatch, capsys):
+    given = {"pretrain_epochs": 2, "epochs": 0}
+    run(**given)
+    auto = {"auto": "bfloat16"}  # as on a machine of another kind
+    monkeypatch.setattr(chain.precision, "resolve", lambda choice: auto.get(choice, choice))
+    with pytest.raises(UserError, match=r"--mixed_precision=float32 \(now bfloat16\)"):
+        run(**given, mixed_precision="bfloat16")
+    capsys.readouterr()
+    assert run(**given, mixed_precision="auto") == 0
+    assert "computing in float32, as the run began" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("training_only")
 def test_early_stopping_ends_the_last_phase_and_the_best_is_exported(run, capsys, tmp_path):
     given = {
         "pretrain_epochs": 1,
@@ -91,6 +118,7 @@ def test_early_stopping_ends_the_last_phase_and_the_best_is_exported(run, capsys
     assert names == {"best-8.index", "step-12.index", "step-16.index"}
 
 
+@pytest.mark.usefixtures("training_only")
 def test_early_stopping_leaves_the_last_phase_its_epochs(run, capsys):
     # Pretraining's best epoch is its first of three.
     given = {"pretrain_epochs": 3, "epochs": 2, "pretrain_learning_rate": 0, "early_stopping": 2}
@@ -98,13 +126,11 @@ def test_early_stopping_leaves_the_last_phase_its_epochs(run, capsys):
     assert "epoch 5/5 adversarial" in capsys.readouterr().out
 
 
-def test_seed_decides_the_result(run, tmp_path, monkeypatch):
-    # Only training matters here.
-    monkeypatch.setattr(chain, "export_and_measure", lambda *arguments: {})
-    monkeypatch.setattr(chain.tables, "format_table", lambda result: "")
+@pytest.mark.usefixtures("training_only")
+def test_seed_decides_the_result(run, tmp_path):
     kernels = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        run(workdir=tmp_path / name, seed=seed, pretrain_epochs=0)
+        run(workdir=tmp_path / name, seed=seed, epochs=0)
         settings = run_folder.read_settings(str(tmp_path / name))
         generator = networks.build_generator(settings.networks, 32)
         checkpoint.restore_generator(generator, str(tmp_path / name))

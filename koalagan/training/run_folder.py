@@ -32,7 +32,13 @@ _NOT_COMPARED = (
     "keep_checkpoints",
     "check_every",
 )
+_FLAGS = "flags.txt"
 _LOCK = ".lock"
+
+
+def exists(workdir: str) -> bool:
+    """Whether a run has begun in the folder."""
+    return (Path(workdir) / _FLAGS).is_file()
 
 
 def read_settings(workdir: str) -> RunSettings:
@@ -41,9 +47,9 @@ def read_settings(workdir: str) -> RunSettings:
     Raises:
         UserError: the folder is not a run's.
     """
-    path = Path(workdir) / "flags.txt"
-    if not path.is_file():
-        raise UserError(f"{workdir} is not the folder of a run: it has no flags.txt.")
+    if not exists(workdir):
+        raise UserError(f"{workdir} is not the folder of a run: it has no {_FLAGS}.")
+    path = Path(workdir) / _FLAGS
     return options.replace(run_settings.parse([f"--flagfile={path}"]), workdir=workdir)
 
 
@@ -64,7 +70,7 @@ def check(settings: RunSettings) -> None:
         UserError: it belongs to another run; the settings that differ are named.
     """
     workdir = settings.saving.workdir
-    if not (Path(workdir) / "flags.txt").exists():
+    if not exists(workdir):
         return
     kept = _kept(read_settings(workdir))
     differing = [
@@ -86,7 +92,7 @@ def write_settings(settings: RunSettings) -> None:
         UserError: the folder cannot be written.
     """
     lines = [_flag(name, value) for name, value in _kept(settings).items() if value is not None]
-    _write(settings.saving.workdir, "flags.txt", "".join(f"{line}\n" for line in lines))
+    _write(settings.saving.workdir, _FLAGS, "".join(f"{line}\n" for line in lines))
 
 
 def _flag(name: str, value: Any) -> str:
