@@ -5,8 +5,8 @@ A batch is a dict of float32 tensors: `L` [B, H, W, 1] and `ab` [B, H, W, 2] in 
 the store has them, `embedding` [B, 1001] and `segmentation` [B, H/4, W/4, 21].
 
 There is no shuffle buffer: the order of epoch e is a permutation seeded by (seed, e), and each flip
-is seeded by (seed, e, row). Which pictures step s sees can be computed, so a run continues at any
-step, and a split larger than memory is shuffled over its whole length.
+is seeded by (seed, e, row + 1). Which pictures step s sees can be computed, so a run continues at
+any step, and a split larger than memory is shuffled over its whole length.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,8 @@ def epoch_order(seed: int, epoch: int, pictures: int) -> np.ndarray:
 
 def flips(seed: int, epoch: int, rows: np.ndarray) -> np.ndarray:
     """Whether each of `rows` is flipped left-right in epoch `epoch`: bool, the shape of `rows`."""
-    return np.array([np.random.default_rng([seed, epoch, row]).random() < 0.5 for row in rows])
+    # Not `row`: to NumPy, (seed, epoch, 0) is the seed of the epoch's permutation.
+    return np.array([np.random.default_rng([seed, epoch, row + 1]).random() < 0.5 for row in rows])
 
 
 def training_rows(step: int, pictures: int, *, batch_size: int, seed: int) -> np.ndarray:

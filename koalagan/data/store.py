@@ -14,9 +14,11 @@ pictures share them even if their frozen networks differ. The name of an unfinis
 when it is complete.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +31,8 @@ from koalagan.color import resizing
 from koalagan.data import decoding, features, settings, sources, store_files
 from koalagan.errors import UserError, one_line
 
+# Pixels that are decoded at once, on all cores together: resizing takes 16 bytes for each.
+DECODED_AT_ONCE = 64 * 10**6
 CHUNK = 64  # pictures between two saved states; an interruption loses at most one chunk
 
 _FORMAT = 2  # Increase it when the meaning of a stored row changes.
@@ -127,6 +131,28 @@ def prepare(
     return Store(path, manifest, pictures, **opened)
 
 
+class _PixelBudget:
+    """Limits how many pixels threads work on at once; a larger picture is worked on alone."""
+
+    def __init__(self, pixels: int):
+        self._pixels = pixels
+        self._spent = 0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def spent(self, pixels: int) -> Iterator[None]:
+        """Waits until there is room for `pixels`, and takes it for as long as the context lasts."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._spent or self._spent + pixels <= self._pixels)
+            self._spent += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._spent -= pixels
+                self._changed.notify_all()
+
+
 def _unfinished(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
 
@@ -191,14 +217,16 @@ def _prepare_pictures(
 
     def decode(record: tuple[str, bytes]) -> np.ndarray | decoding.BadPicture:
         name, encoded = record
-        try:
-            picture = decoding.decode(encoded, name)
-        except decoding.BadPicture as error:
-            return error
-        if facts["resize"] == "crop":
-            picture = resizing.center_crop(picture, (height, width))
-        return resizing.resize(picture, (height, width)).numpy()
+        with budget.spent(decoding.Page(encoded).pixels):
+            try:
+                picture = decoding.decode(encoded, name)
+            except decoding.BadPicture as error:
+                return error
+            if facts["resize"] == "crop":
+                picture = resizing.center_crop(picture, (height, width))
+            return resizing.resize(picture, (height, width)).numpy()
 
+    budget = _PixelBudget(DECODED_AT_ONCE)
     records = _records(source, state["records"])
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,

@@ -260,3 +260,13 @@ def test_scores_belong_to_the_picture_or_its_mirror_image(segmented):
     assert 0 < total < 20
     (batch,) = evaluation(segmented, COUNT)
     np.testing.assert_array_equal(batch["segmentation"], segmented.segmentation[:, 0])
+
+
+def test_no_flip_shares_the_random_numbers_of_the_order():
+    """To NumPy, the seeds (7, 3) and (7, 3, 0) are the same."""
+    epochs = range(200)
+    drawn = np.array([np.random.default_rng([7, epoch]).random() < 0.5 for epoch in epochs])
+    flipped = np.array([pipeline.flips(7, epoch, np.arange(4)) for epoch in epochs])
+    for row in range(4):
+        assert 60 < (flipped[:, row] == drawn).sum() < 140
+        assert 60 < flipped[:, row].sum() < 140

@@ -3,6 +3,8 @@
 
 import dataclasses
 import json
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import tensorflow as tf
 from helpers.pictures import encode, picture
 from helpers.stores import COUNT, SIZE, content, fail, prepare, tiny_source
 
-from koalagan.data import decoding, settings, sources
+from koalagan.data import decoding, settings, sources, store
 from koalagan.models.frozen import embedding
 
 
@@ -159,3 +161,32 @@ def test_a_store_dir_in_the_home_folder(tmp_path, monkeypatch):
 def test_a_long_split_gives_a_valid_folder_name(tmp_path):
     split = "+".join(f"train[{start}:{start + 1}]" for start in range(0, 60, 2))
     assert len(prepare(tmp_path, tiny_source(split=split))) == COUNT
+
+
+def test_few_pixels_are_decoded_at_once(tmp_path, monkeypatch):
+    """However many cores there are: each picture takes 16 bytes a pixel while it is resized."""
+    at_once, most, lock, decode = 0, 0, threading.Lock(), decoding.decode
+
+    def counted(encoded, name):
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.05)
+        with lock:
+            at_once -= 1
+        return decode(encoded, name)
+
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for number in range(12):
+        (folder / f"{number}.png").write_bytes(encode(picture()))
+    pixels = picture().shape[0] * picture().shape[1]
+    monkeypatch.setattr(decoding, "decode", counted)
+    monkeypatch.setattr(store.os, "cpu_count", lambda: 8)
+    for budget, expected in ((3 * pixels, 3), (pixels // 2, 1)):
+        monkeypatch.setattr(store, "DECODED_AT_ONCE", budget)
+        most = 0
+        source = sources.open_source("folder", "train", str(folder))
+        store.prepare(source, store_dir=str(tmp_path / str(budget)), image_size=(8, 8))
+        assert most == expected
