@@ -89,10 +89,21 @@ class Colorizer:
         *,
         saturation: float = 1.0,
         render_size: int | None = None,
+        joined_with: Sequence[np.ndarray] | None = None,
     ) -> list[np.ndarray]:
-        """Colors pictures, uint8 [H,W,3] of any sizes, with one call of the network."""
+        """Colors pictures, uint8 [H,W,3] of any sizes, with one call of the network.
+
+        Args:
+            rgb: the pictures.
+            saturation, render_size: see `colorize`.
+            joined_with: pictures of the same sizes that get the colors, with their own lightness;
+                None for `rgb` itself.
+        """
         L, ab = self.predict(rgb, render_size)
-        return [self.join(picture, L[row], ab[row], saturation) for row, picture in enumerate(rgb)]
+        return [
+            self.join(picture, L[row], ab[row], saturation)
+            for row, picture in enumerate(joined_with or rgb)
+        ]
 
     def predict(
         self, rgb: Sequence[np.ndarray], render_size: int | None = None

@@ -62,12 +62,16 @@ def join(
         )
         return tf.reshape(joined, [-1, size[1], 3])[: size[0]]
 
-    return tf.map_fn(
-        join_one,
-        (rgb, predicted),
-        fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8),
-        parallel_iterations=1,
-    )
+    def join_all():
+        return tf.map_fn(
+            join_one,
+            (rgb, predicted),
+            fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8),
+            parallel_iterations=1,
+        )
+
+    # The size of the results of an empty batch would be unknown.
+    return tf.cond(tf.shape(rgb)[0] > 0, join_all, lambda: rgb)
 
 
 def upsample(prediction: tf.Tensor, L: tf.Tensor, rows: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

@@ -2,11 +2,13 @@
 """Pictures of every kind become uint8 sRGB, upright; bad ones give clear errors."""
 
 import concurrent.futures
+import io
 import struct
 import warnings
 
 import numpy as np
 import pytest
+from helpers import tiff_files
 from helpers.pictures import encode, picture
 from PIL import Image
 
@@ -240,3 +242,93 @@ def test_decode_in_threads_keeps_pictures_and_warning_filters(monkeypatch):
     assert list(warnings.filters) == before
     for number, rgb in enumerate(decoded):
         np.testing.assert_array_equal(rgb, picture(number % 8, height=10, width=10))
+
+
+def gray_profile(gamma):
+    """An ICC profile of grays with a power law (ICC.1:2001-04), which Pillow cannot create."""
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)
+    name = b"desc" + bytes(4) + struct.pack(">I", 5) + b"gray\0" + bytes(79)
+    table, body = struct.pack(">I", 3), b""
+    for tag, data in ((b"desc", name), (b"wtpt", white), (b"kTRC", curve)):
+        table += tag + struct.pack(">II", 128 + 40 + len(body), len(data))
+        body += data
+    header = struct.pack(">I4sI", 168 + len(body), b"lcms", 0x02400000) + b"mntrGRAYXYZ "
+    header += bytes(12) + b"acsp" + bytes(28) + white[8:]
+    return header.ljust(128, b"\0") + table + body
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("gamma", [1.0, 1.8])
+def test_decode_converts_16_bit_grays_by_their_profile_as_8_bit_ones(kind, gamma):
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    profile = gray_profile(gamma)
+    expected = decoding.decode(encode(levels, kind, icc_profile=profile), "x")
+    assert np.abs(expected[..., 0].astype(int) - levels).max() > 15
+    deep = decoding.decode(encode(levels.astype(np.uint16) * 257, kind, icc_profile=profile), "x")
+    np.testing.assert_allclose(deep, expected, atol=1)
+
+
+def test_decode_lays_the_transparent_value_of_16_bit_grays_over_white():
+    levels = (np.arange(64, dtype=np.uint16) * 1000).reshape(8, 8)
+    decoded = decoding.decode(encode(levels, "PNG", transparency=5000), "x")
+    assert (decoded[0, 5] == 255).all()
+    decoded[0, 5] = 19
+    np.testing.assert_array_equal(decoded[..., 0], np.round(levels / 257))
+
+
+@pytest.mark.parametrize("kind", ["JPEG2000", "AVIF"])
+def test_decode_reads_newer_formats(kind):
+    rgb = picture()
+    decoded = decoding.decode(encode(rgb, kind), "x")
+    assert decoded.shape == rgb.shape
+    if kind == "JPEG2000":  # without loss
+        np.testing.assert_array_equal(decoded, rgb)
+
+
+def gray_levels(encoded):
+    return [int(decoding.decode_page(page, "x")[0, 0, 0]) for page in decoding.pages(encoded)]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_full_size_image_and_not_its_thumbnail_is_the_picture(order):
+    kind = {"reduced": tiff_files.long(0x00FE, 1), "old": tiff_files.short(0x00FF, 2)}
+    data = bytes([200]) * 12 + bytes([50]) * 600
+    full = tiff_files.picture(order, 50, 20, 30)[0]
+    full[5] = tiff_files.long(0x0111, 20)
+    for flag in kind.values():
+        small = tiff_files.picture(order, 200, 3, 4, flag)[0]
+        # The full-size image in the next directory, and, as in raw files, in one below.
+        chained = tiff_files.structure(order, small, full, data=data)
+        below = tiff_files.structure(order, [*small, tiff_files.inner(0x014A, full)], data=data)
+        for encoded in (chained, below):
+            assert decoding.decode(encoded, "x").shape == (20, 30, 3)
+            assert gray_levels(encoded) == [50]
+    # A file of nothing but a reduced copy shows it.
+    assert gray_levels(tiff_files.structure(order, small, data=data)) == [200]
+
+
+def test_pages_and_frames():
+    pages = [
+        Image.fromarray(np.full((6, 8 + number), 90 * number, np.uint8)) for number in range(3)
+    ]
+    assert gray_levels(encode_all(pages, "TIFF")) == [0, 90, 180]
+    frames = [page.resize((8, 6)) for page in pages]
+    for kind in ("GIF", "PNG", "WEBP"):
+        options = {"lossless": True} if kind == "WEBP" else {}
+        assert gray_levels(encode_all(frames, kind, **options)) == [0, 90, 180]
+    assert len(decoding.pages(encode_all(frames, "MPO"))) == 1  # the others are previews
+    assert len(decoding.pages(b"no picture")) == 1
+
+
+def encode_all(images, kind, **options):
+    file = io.BytesIO()
+    images[0].save(file, kind, save_all=True, append_images=images[1:], **options)
+    return file.getvalue()
+
+
+def test_a_chain_of_directories_that_ends_in_itself():
+    entries, data = tiff_files.picture("<", 50, 3, 4)
+    encoded = bytearray(tiff_files.structure("<", entries, entries, data=data))
+    encoded[-4:] = encoded[4:8]  # the last directory is followed by the first
+    assert gray_levels(bytes(encoded)) == [50, 50]

@@ -76,9 +76,6 @@ def test_mistakes(model, tmp_path):
     ):
         with pytest.raises(UserError, match=r"a picture must be uint8 .*, not"):
             model.colorize(wrong)
-    # The network returns another side than it is given.
-    with pytest.raises(UserError, match="does not take pictures of 9x9"):
-        model.colorize(photograph(), render_size=9)
     with pytest.raises(koalagan.UserError, match="absent.jpg cannot be read"):
         model.colorize(tmp_path / "absent.jpg")
     with pytest.raises(UserError, match="no SavedModel in"):
