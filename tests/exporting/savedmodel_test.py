@@ -27,7 +27,7 @@ def stored_bytes(path):
 def test_weights_are_stored_once(networks, saved):
     weights = sum(4 * model.count_params() for model in networks)
     assert weights <= stored_bytes(saved) < 1.5 * weights + 10_000
-    assert (saved / "saved_model.pb").stat().st_size < 1_000_000
+    assert (saved / "saved_model.pb").stat().st_size < 1_600_000
     assert os.listdir(saved.parent) == ["model"]
 
 

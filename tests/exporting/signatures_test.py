@@ -143,3 +143,59 @@ def test_predict_ab_takes_other_sizes(networks, signatures):
         wanted = generator({"L": L, "embedding": embedding(L)}, training=False)
         assert ab.shape == (2, height, width, 2) and ab.dtype == np.float32
         np.testing.assert_allclose(ab, wanted, atol=1e-5)
+
+
+def colorized_bytes(signatures, *files):
+    given = tf.constant(files, tf.string, shape=[len(files)])
+    results = signatures["colorize_bytes"](image_bytes=given)["colorized_bytes"].numpy()
+    return [np.asarray(Image.open(io.BytesIO(result))) for result in results]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_bytes_are_turned_upright(signatures, kind, orientation):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "Kodak", orientation
+    options = {"lossless": True} if kind == "WEBP" else {}
+    encoded = encode(photograph(20, 30), kind, exif=exif, **options)
+    upright = decoding.decode(encoded, "x")
+    (got,) = colorized_bytes(signatures, encoded)
+    expected = signatures["serving_default"](image=upright[None])["colorized"].numpy()[0]
+    assert got.shape == upright.shape
+    assert_same_colors(got, expected)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
+@pytest.mark.parametrize("kind", ["BMP", "PNG", "GIF"])
+def test_bytes_are_decoded_as_koalagan_does_or_refused(signatures, kind, mode):
+    encoded = encode(Image.fromarray(photograph(20, 30)).convert(mode), kind)
+    if (kind, mode) == ("BMP", "1"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="BMP pictures must have 8, 24"):
+            colorized_bytes(signatures, encoded)
+        return
+    rgb = decoding.decode(encoded, "x")
+    expected = signatures["serving_default"](image=rgb[None])["colorized"].numpy()[0]
+    assert_same_colors(colorized_bytes(signatures, encoded)[0], expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_transparent_color_of_a_png_is_white(signatures, mode):
+    image = Image.fromarray(photograph(20, 30)).convert(mode)
+    encoded = encode(image, "PNG", transparency=image.getpixel((3, 3)))
+    rgb = decoding.decode(encoded, "x")
+    assert (rgb[3, 3] == 255).all()
+    expected = signatures["serving_default"](image=rgb[None])["colorized"].numpy()[0]
+    assert_same_colors(colorized_bytes(signatures, encoded)[0], expected)
+
+
+@pytest.mark.parametrize("height, width", [(20, 30), (7, 9)])
+def test_predict_ab_answers_in_the_size_of_its_input(signatures, height, width):
+    L, _ = lab.rgb_to_lab(photograph(height, width)[None])
+    assert signatures["predict_ab"](L=L)["ab"].shape == (1, height, width, 2)
+
+
+def test_an_empty_batch_gives_an_empty_batch(signatures):
+    image = tf.zeros([0, 20, 30, 3], tf.uint8)
+    assert signatures["serving_default"](image=image)["colorized"].shape == (0, 20, 30, 3)
+    assert colorized_bytes(signatures) == []
+    assert signatures["predict_ab"](L=tf.zeros([0, 16, 24, 1]))["ab"].shape == (0, 16, 24, 2)
