@@ -1,15 +1,18 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """Reading and writing film files with PyAV (extra `[video]`).
 
-Frames keep the timestamps of the source, so that variable frame rates are preserved, and are turned
-as its metadata says. Audio is copied without being decoded.
+Frames keep the timestamps of the source and the last one its duration, so that variable frame rates
+and lengths are preserved, and are turned and mirrored as its metadata says. Audio is copied without
+being decoded; tags, languages, dispositions and chapters are copied too.
 """
 
 from __future__ import annotations
 
+import collections
 import heapq
+import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,24 +24,16 @@ from koalagan.errors import UserError, one_line
 if TYPE_CHECKING:
     import av
 
-# Containers that results keep; films in other containers become Matroska.
-_KEPT = (".mp4", ".m4v", ".mov", ".mkv")
-_EXTENSIONS = (*_KEPT, ".avi", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".ts")
+# Tags that describe the file, which the result has its own of.
+_OF_THE_FILE = {
+    *("encoder", "major_brand", "minor_version", "compatible_brands", "duration", "vendor_id"),
+    *("number_of_frames", "number_of_bytes", "bps", "handler_name", "rotate", "_statistics_tags"),
+    *("_statistics_writing_app", "_statistics_writing_date_utc"),
+}
 
 
 class BadFilm(UserError):
     """A file that cannot be read as a film; the message names it."""
-
-
-def is_film(path: str) -> bool:
-    """Whether a path has the extension of a film."""
-    return path.lower().endswith(_EXTENSIONS)
-
-
-def result_extension(path: str) -> str:
-    """The extension of the result for a film."""
-    extension = Path(path).suffix
-    return extension if extension.lower() in _KEPT else ".mkv"
 
 
 def opened(film: str) -> av.container.InputContainer:
@@ -80,20 +75,28 @@ def frames(source: av.container.InputContainer, film: str) -> Iterator[av.VideoF
 
     stream = source.streams.video[0]
     interval = max(1, round(1 / (rate(stream) * stream.time_base)))
-    # AVI has a frame rate but no timestamps; those that FFmpeg makes up are in decoding order.
+    # AVI has a frame rate but no timestamps, only numbered places; an empty one repeats the frame
+    # before. FFmpeg numbers packets in decoding order: the n-th frame shown has the n-th place.
     has_timestamps = source.format.name != "avi"
+    places: collections.deque[int] = collections.deque()
     last, damaged = None, 0
     try:
         for packet in source.demux(video=0):
+            if packet.size and packet.dts is not None:
+                places.append(packet.dts)
             try:
                 decoded = packet.decode()
             except av.InvalidDataError:
                 damaged += 1
+                if places:
+                    places.pop()
                 continue
             for frame in decoded:
+                if not has_timestamps:
+                    frame.pts = places.popleft() if places else None
                 if last is None:
-                    frame.pts = frame.pts if has_timestamps and frame.pts is not None else 0
-                elif not has_timestamps or frame.pts is None or frame.pts <= last:
+                    frame.pts = frame.pts or 0
+                elif frame.pts is None or frame.pts <= last:
                     frame.pts = last + interval
                 last = frame.pts
                 yield frame
@@ -104,8 +107,35 @@ def frames(source: av.container.InputContainer, film: str) -> Iterator[av.VideoF
 
 
 def pixels(frame: av.VideoFrame) -> np.ndarray:
-    """A frame as players show it, uint8 [H, W, 3]: phones store upright films rotated."""
-    return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+    """A frame as players show it, uint8 [H, W, 3]: phones store films rotated or mirrored."""
+    rgb = frame.to_ndarray(format="rgb24")
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            # FFmpeg's display.h: x' = a x + c y, y' = b x + d y, rows of three fixed-point numbers.
+            a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32)
+            if abs(int(b)) + abs(int(c)) > abs(int(a)) + abs(int(d)):
+                rgb, a, d = rgb.transpose(1, 0, 2), c, b
+            rgb = rgb[:, ::-1] if a < 0 else rgb
+            rgb = rgb[::-1] if d < 0 else rgb
+    return rgb
+
+
+def end(film: str) -> Fraction | None:
+    """When the last frame of a film ends, in seconds; None if the file does not say."""
+    with opened(film) as source:
+        stream = source.streams.video[0]
+        ends = [
+            (packet.pts + packet.duration) * stream.time_base
+            for packet in source.demux(video=0)
+            if packet.pts is not None and packet.duration
+        ]
+        if stream.duration:
+            ends.append(((stream.start_time or 0) + stream.duration) * stream.time_base)
+        # As Matroska has it.
+        if match := re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", "")):
+            hours, minutes, seconds = map(Fraction, match.groups())
+            ends.append(3600 * hours + 60 * minutes + seconds)
+    return max(ends, default=None)
 
 
 def check_audio(source: av.container.InputContainer, target: str) -> None:
@@ -207,7 +237,7 @@ def _add_video_stream(
 
 
 def assemble(path: Path, parts: Sequence[Path], film: str) -> None:
-    """Concatenates parts, and copies the film's audio to them.
+    """Concatenates parts, and copies the film's audio and tags to them.
 
     Raises:
         BadFilm: the audio cannot be copied.
@@ -224,7 +254,8 @@ def assemble(path: Path, parts: Sequence[Path], film: str) -> None:
                 stream.index: result.add_stream_from_template(stream)
                 for stream in source.streams.audio
             }
-            streams = [_timed(_packets(parts))]
+            _copy_tags(source, result, {source.streams.video[0].index: video, **audio})
+            streams = [_timed(_packets(parts, end(film)))]
             if audio:
                 streams.append(_timed(source.demux(*source.streams.audio)))
             # Interleaved by time, as players read them.
@@ -238,12 +269,57 @@ def assemble(path: Path, parts: Sequence[Path], film: str) -> None:
         raise BadFilm(f"The film {film} cannot be assembled: {one_line(error)}.") from error
 
 
-def _packets(parts: Sequence[Path]) -> Iterator[av.Packet]:
+def _copy_tags(
+    source: av.container.InputContainer,
+    result: av.container.OutputContainer,
+    streams: Mapping[int, av.stream.Stream],
+) -> None:
+    """Copies tags, languages, dispositions and chapters, but for what describes the file.
+
+    Args:
+        source, result: the films.
+        streams: of the result, by the index of theirs in the source.
+    """
+
+    def of_the_film(tags: Mapping[str, str]) -> dict[str, str]:
+        return {name: tag for name, tag in tags.items() if name.lower() not in _OF_THE_FILE}
+
+    result.metadata.update(of_the_film(source.metadata))
+    for index, stream in streams.items():
+        stream.metadata.update(of_the_film(source.streams[index].metadata))
+        stream.disposition = source.streams[index].disposition
+    result.set_chapters(source.chapters())
+
+
+def _packets(parts: Sequence[Path], end: Fraction | None) -> Iterator[av.Packet]:
+    """The packets of all parts, each of which lasts until the next one, and the last until `end`.
+
+    They come in the order in which they are shown: `encode` makes no B-frames.
+    """
     import av
 
-    for part in parts:
-        with av.open(str(part)) as container:
-            yield from container.demux(video=0)
+    # A packet must not outlive the container that it comes from.
+    opened_parts: list[av.container.InputContainer] = []
+    before = None
+    try:
+        for part in parts:
+            opened_parts.append(av.open(str(part)))
+            for packet in opened_parts[-1].demux(video=0):
+                if not packet.size:
+                    continue
+                if before is not None:
+                    before.duration = packet.pts - before.pts
+                    yield before
+                before = packet
+                while len(opened_parts) > 1:
+                    opened_parts.pop(0).close()
+        if before is not None:
+            if end is not None:
+                before.duration = max(1, round(end / before.time_base) - before.pts)
+            yield before
+    finally:
+        for container in opened_parts:
+            container.close()
 
 
 def _timed(packets: Iterable[av.Packet]) -> Iterator[tuple[Fraction, av.Packet]]:

@@ -22,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from koalagan import files, progress
+from koalagan.color.detection import has_color
 from koalagan.errors import UserError
 from koalagan.inference.colorizer import Colorizer
 from koalagan.photos import film_files
@@ -73,7 +74,9 @@ class Smoother:
         return ab
 
 
-def colorize(film: str, target: str, model: Colorizer, rendering: Rendering) -> None:
+def colorize(
+    film: str, target: str, model: Colorizer, rendering: Rendering, *, keep_color: bool = False
+) -> None:
     """Colors a film.
 
     Args:
@@ -82,6 +85,7 @@ def colorize(film: str, target: str, model: Colorizer, rendering: Rendering) -> 
             in a folder beside it.
         model: predicts the colors.
         rendering: how it does, and how its predictions are smoothed.
+        keep_color: leave frames that have color already as they are.
 
     Raises:
         BadFilm: the film cannot be read, or has no video.
@@ -93,6 +97,7 @@ def colorize(film: str, target: str, model: Colorizer, rendering: Rendering) -> 
         "smoothing": rendering.smoothing,
         "saturation": rendering.saturation,
         "render_size": rendering.render_size,
+        "keep_color": keep_color,
     }
     folder = Path(target).with_name(f".{Path(target).name}.parts")
     parts = None
@@ -100,7 +105,7 @@ def colorize(film: str, target: str, model: Colorizer, rendering: Rendering) -> 
         with film_files.opened(film) as source:
             parts = _Parts(folder, fingerprint)
             film_files.check_audio(source, str(folder / f"audio{Path(target).suffix}"))
-            _add_parts(parts, source, film, model, rendering)
+            _add_parts(parts, source, film, model, rendering, keep_color)
         if not parts.frames:
             raise BadFilm(f"The film {film} has no readable frames.")
         files.publish(target, lambda path: film_files.assemble(path, parts.paths, film))
@@ -139,6 +144,7 @@ def _add_parts(
     film: str,
     model: Colorizer,
     rendering: Rendering,
+    keep_color: bool,
 ) -> None:
     """Colors those frames of a film that are not in a part yet."""
     stream = source.streams.video[0]
@@ -150,7 +156,7 @@ def _add_parts(
     with progress.bar(Path(film).name, total, parts.frames, unit="frame") as bar:
         while first := next(frames, None):
             part = itertools.chain([first], itertools.islice(frames, PART - 1))
-            parts.add(_color(part, model, smoother, rendering, bar), stream, smoother)
+            parts.add(_color(part, model, smoother, rendering, keep_color, bar), stream, smoother)
 
 
 def _color(
@@ -158,6 +164,7 @@ def _color(
     model: Colorizer,
     smoother: Smoother,
     rendering: Rendering,
+    keep_color: bool,
     bar: tqdm,
 ) -> Iterator[tuple[np.ndarray, int]]:
     """Yields (colored frame, its timestamp), with one batch in memory at a time."""
@@ -165,7 +172,11 @@ def _color(
         pictures = [film_files.pixels(frame) for frame in batch]
         predictions = model.predict(pictures, rendering.render_size)
         for frame, rgb, L, ab in zip(batch, pictures, *predictions, strict=True):
-            yield model.join(rgb, L, smoother(L, ab), rendering.saturation), frame.pts
+            smoothed = smoother(L, ab)
+            if keep_color and has_color(rgb):
+                yield rgb, frame.pts
+            else:
+                yield model.join(rgb, L, smoothed, rendering.saturation), frame.pts
             bar.update()
 
 

@@ -9,12 +9,13 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import skimage.data
 from helpers import photos
 from skimage.color import rgb2lab
 
 from koalagan.errors import UserError
 from koalagan.inference import colorizer
-from koalagan.photos import film_files, films
+from koalagan.photos import film_files, film_kinds, films
 from koalagan.photos.settings import Rendering
 
 FRAMES = 23
@@ -75,7 +76,7 @@ def assert_times(found, expected):
 @pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.avi"])
 def test_a_film_keeps_its_audio_size_and_timestamps(model, tmp_path, name):
     film = make(tmp_path / name)
-    target = tmp_path / f"out{film_files.result_extension(film)}"
+    target = tmp_path / f"out{film_kinds.result_extension(film)}"
     color(film, target, model, smoothing=0)
     times, frames, sound = contents(film)
     new_times, colored, new_sound = contents(target)
@@ -269,3 +270,148 @@ def test_files_that_are_not_films(model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UserError, match=r"pip install 'koalagan\[video\]'"):
         color(tmp_path / "sound.mkv", tmp_path / "out.mp4", model)
+
+
+def irregular(path, times, codec="libx264", last=None, **tags):
+    """A film of gray frames at these times in tenths of a second; the last one lasts `last`."""
+    with av.open(str(path), "w") as container:
+        container.metadata.update(tags)
+        picture = container.add_stream(codec, rate=10, options={"bf": "0"})
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        picture.codec_context.time_base = Fraction(1, 10)
+        packets = []
+        for number, time in enumerate(times):
+            gray = np.full((48, 64, 3), 60 + 10 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(gray, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 10)
+            packets += picture.encode(frame)
+        for packet in packets + picture.encode():
+            if last and packet.pts == times[-1]:
+                packet.duration = last
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("times", [[0, 1, 2, 9, 10, 20, 35], [0, 10, 11]])
+def test_frames_that_an_avi_drops_leave_their_gap(model, tmp_path, times):
+    film = irregular(tmp_path / "film.avi", times, "mpeg4")
+    color(film, tmp_path / "out.mkv", model)
+    found, frames, _ = contents(tmp_path / "out.mkv")
+    assert_times(found, [time / 10 for time in times])
+    painted, source = (
+        [rgb2lab(frame)[..., 0].mean() for frame in shown] for shown in (frames, contents(film)[1])
+    )
+    np.testing.assert_allclose(painted, source, atol=2)
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.mov"])
+def test_the_last_frame_of_a_variable_rate_keeps_its_duration(model, tmp_path, name):
+    film = irregular(tmp_path / name, [0, 3, 4, 10], last=50)
+    color(film, tmp_path / "out" / name, model)
+    found, _, _ = contents(tmp_path / "out" / name)
+    assert_times(found, [0.0, 0.3, 0.4, 1.0])
+    assert float(film_files.end(str(film))) == pytest.approx(6.0, abs=0.01)
+    assert float(film_files.end(str(tmp_path / "out" / name))) == pytest.approx(6.0, abs=0.01)
+
+
+# The display matrix (a, b, c, d) of each of the eight orientations, and what shows it upright.
+ORIENTATIONS = {
+    (1, 0, 0, 1): lambda stored: stored,
+    (-1, 0, 0, 1): np.fliplr,
+    (1, 0, 0, -1): np.flipud,
+    (-1, 0, 0, -1): lambda stored: np.rot90(stored, 2),
+    (0, 1, -1, 0): lambda stored: np.rot90(stored, -1),
+    (0, -1, 1, 0): lambda stored: np.rot90(stored, 1),
+    (0, 1, 1, 0): lambda stored: stored.transpose(1, 0, 2),
+    (0, -1, -1, 0): lambda stored: np.rot90(stored, 2).transpose(1, 0, 2),
+}
+
+
+@pytest.mark.parametrize("matrix", ORIENTATIONS)
+def test_a_film_is_turned_and_mirrored_as_players_show_it(matrix):
+    class Data:
+        type = av.sidedata.sidedata.Type.DISPLAYMATRIX
+
+        def __bytes__(self):
+            a, b, c, d = (part << 16 for part in matrix)
+            return np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], np.int32).tobytes()
+
+    class Frame:
+        side_data = (Data(),)
+
+        def to_ndarray(self, format):
+            return stored
+
+    stored = np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8)
+    np.testing.assert_array_equal(film_files.pixels(Frame()), ORIENTATIONS[matrix](stored))
+
+
+def test_tags_languages_dispositions_and_chapters_are_kept(model, tmp_path):
+    plain = make(tmp_path / "plain.mkv")
+    film, result = tmp_path / "film.mkv", tmp_path / "out.mkv"
+    with av.open(plain) as source, av.open(str(film), "w") as container:
+        copies = {s.index: container.add_stream_from_template(s) for s in source.streams}
+        container.metadata["title"] = "Großmutter 1936"
+        copies[1].metadata.update(language="deu", title="Erzählung")
+        copies[1].disposition = av.stream.Disposition.comment
+        container.set_chapters(
+            [
+                {
+                    "id": 1,
+                    "start": 0,
+                    "end": 1000,
+                    "time_base": Fraction(1, 1000),
+                    "metadata": {"title": "Ankunft"},
+                }
+            ]
+        )
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                container.mux(packet)
+    color(film, result, model)
+    with av.open(str(result)) as container:
+        assert container.metadata["title"] == "Großmutter 1936"
+        (audio,) = container.streams.audio
+        assert audio.metadata["language"] == "deu" and audio.metadata["title"] == "Erzählung"
+        assert audio.disposition == av.stream.Disposition.comment
+        (chapter,) = container.chapters()
+        assert chapter["metadata"]["title"] == "Ankunft"
+
+
+def test_frames_in_color_are_kept_on_request(model, tmp_path):
+    astronaut = skimage.data.astronaut()[:256, :256]
+    with av.open(str(tmp_path / "film.mkv"), "w") as container:
+        picture = container.add_stream("libx264", rate=10, options={"crf": "10"})
+        picture.width, picture.height, picture.pix_fmt = 256, 256, "yuv444p"
+        for colored in (False, True):
+            gray = np.repeat(astronaut[..., 1:2], 3, axis=-1)
+            shown = astronaut if colored else gray
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
+        container.mux(picture.encode())
+    for keep_color in (False, True):
+        target = str(tmp_path / f"{keep_color}.mkv")
+        films.colorize(
+            str(tmp_path / "film.mkv"), target, model, Rendering(), keep_color=keep_color
+        )
+        first, second = contents(target)[1]
+        assert np.ptp(first.astype(int), axis=-1).mean() > 20  # painted
+        unchanged = np.abs(second.astype(int) - astronaut).mean() < 5
+        assert unchanged == keep_color
+
+
+@pytest.mark.parametrize("name", ["film.mts", "film.3gp", "film.vob", "film"])
+def test_films_are_known_by_their_contents(model, tmp_path, name):
+    kind = {"film.mts": "mpegts", "film.3gp": "3gp", "film.vob": "vob", "film": "matroska"}[name]
+    codec = {"vob": "mpeg2video", "3gp": "mpeg4"}.get(kind, "libx264")
+    rate = 25
+    with av.open(str(tmp_path / name), "w", format=kind) as container:
+        picture = container.add_stream(codec, rate=rate)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(6):
+            gray = np.full((48, 64, 3), 120, np.uint8)
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(gray, format="rgb24")))
+        container.mux(picture.encode())
+    assert photos.colorize(model.path, tmp_path / "out", tmp_path / name) == {}
+    (result,) = photos.tree(tmp_path / "out")
+    assert len(contents(tmp_path / "out" / result)[1]) == 6
