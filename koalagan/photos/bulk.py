@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from koalagan.color.detection import has_color
+from koalagan.color import detection
 from koalagan.data import decoding
 from koalagan.data.decoding import BadPicture
 from koalagan.inference.colorizer import Colorizer
@@ -30,19 +30,36 @@ class Photograph:
 
     Attributes:
         job: the files that its results go to.
+        page: its number in its file, from 1.
+        pages: how many there are.
         error: why it cannot be colored, if so.
-        rgb: uint8 [H, W, 3]; None if it is not to be colored.
+        rgb: uint8 [H, W, 3], as shown on white; None if it is not to be colored.
+        color: uint8 [H, W, 3], the same without transparency.
+        alpha: uint8 [H, W]; None if nothing is transparent.
         metadata: of its file.
         keeps_color: whether it has color already, and is copied instead of colored.
         results: uint8 [H, W, 3], one for each variant.
+        format: Pillow's name of its file's format.
+        notes: what a result lacks, a sentence each.
     """
 
     job: Job
+    page: int = 1
+    pages: int = 1
     error: BadPicture | None = None
     rgb: np.ndarray | None = None
+    color: np.ndarray | None = None
+    alpha: np.ndarray | None = None
     metadata: Metadata | None = None
     keeps_color: bool = False
     results: list[np.ndarray] = dataclasses.field(default_factory=list)
+    format: str | None = None
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """What it is called: its file's name, with its number if there are several pages."""
+        return self.job.name if self.pages == 1 else f"{self.job.name}, page {self.page}"
 
 
 def colorize(
@@ -53,36 +70,49 @@ def colorize(
     Raises:
         UserError: a result cannot be written.
     """
-    groups = _opened_ahead(_groups(jobs, rendering.batch_size), results.recolor)
+    groups = _opened_ahead(_groups(jobs, rendering.batch_size), results)
     colored = (_color(group, model, rendering) for group in groups)
-    return _written_behind(colored, results.quality)
+    return _written_behind(colored, results)
 
 
-def _groups(jobs: Sequence[Job], batch_size: int) -> Iterator[list[tuple[Job, bytes | BadPicture]]]:
-    """Reads files and groups them by call of the network: few, and not too large together."""
-    group, pixels = [], 0
+def _read(jobs: Sequence[Job]) -> Iterator[tuple[Photograph, decoding.Page | None]]:
+    """Reads files, one photograph for each page.
+
+    The first page comes last, under the name that says whether a file is done.
+    """
     for job in jobs:
         try:
-            encoded = decoding.read(job.photograph)
-            size = decoding.pixels(encoded)
+            pages = decoding.pages(decoding.read(job.photograph))
         except BadPicture as error:
-            encoded, size = error, 0
+            yield Photograph(job, error=error), None
+            continue
+        for number in range(len(pages), 0, -1):
+            yield Photograph(job, number, len(pages)), pages[number - 1]
+
+
+def _groups(
+    jobs: Sequence[Job], batch_size: int
+) -> Iterator[list[tuple[Photograph, decoding.Page | None]]]:
+    """Groups photographs by call of the network: few, and not too large together."""
+    group, pixels = [], 0
+    for photograph, page in _read(jobs):
+        size = page.pixels if page else 0
         if group and (len(group) == batch_size or pixels + size > BATCH_PIXELS):
             yield group
             group, pixels = [], 0
-        group.append((job, encoded))
+        group.append((photograph, page))
         pixels += size
     if group:
         yield group
 
 
 def _opened_ahead(
-    groups: Iterator[list[tuple[Job, bytes | BadPicture]]], recolor: bool
+    groups: Iterator[list[tuple[Photograph, decoding.Page | None]]], results: ResultSettings
 ) -> Iterator[list[Photograph]]:
     """Decodes each group while the previous one is being colored."""
 
     def begin() -> list[concurrent.futures.Future]:
-        return [pool.submit(_open, *one, recolor) for one in next(groups, [])]
+        return [pool.submit(_open, *one, results) for one in next(groups, [])]
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         opening = begin()
@@ -92,16 +122,26 @@ def _opened_ahead(
             yield opened
 
 
-def _open(job: Job, encoded: bytes | BadPicture, recolor: bool) -> Photograph:
-    if isinstance(encoded, BadPicture):
-        return Photograph(job, encoded)
+def _open(one: Photograph, page: decoding.Page | None, results: ResultSettings) -> Photograph:
+    if page is None:
+        return one
     try:
-        rgb = decoding.decode(encoded, job.photograph)
+        layers = decoding.decode_layers(page, one.job.photograph)
     except BadPicture as error:
-        return Photograph(job, error)
-    if not recolor and has_color(rgb):
-        return Photograph(job, keeps_color=True)
-    return Photograph(job, rgb=rgb, metadata=metadata.read(encoded))
+        one.error = error
+        return one
+    one.format = page.format()
+    is_colored = detection.has_any_color if results.keep_color else detection.has_color
+    if not results.recolor and is_colored(layers.rgb):
+        one.keeps_color = True
+        if one.pages == 1:  # The file itself is copied.
+            return one
+        one.results = [layers.color] * len(one.job.targets)
+    else:
+        one.rgb, one.color = layers.rgb, layers.color
+    one.alpha = layers.alpha
+    one.metadata = metadata.read(page.encoded)
+    return one
 
 
 def _color(group: list[Photograph], model: Colorizer, rendering: Rendering) -> list[Photograph]:
@@ -121,6 +161,7 @@ def _color(group: list[Photograph], model: Colorizer, rendering: Rendering) -> l
         passes = [
             model.colorize_batch(
                 [one.rgb for one in gray],
+                joined_with=[one.color for one in gray],
                 saturation=rendering.saturation,
                 render_size=rendering.render_size,
             )
@@ -138,22 +179,31 @@ def _color(group: list[Photograph], model: Colorizer, rendering: Rendering) -> l
     return group
 
 
-def _written_behind(groups: Iterable[list[Photograph]], quality: int) -> Iterator[Photograph]:
+def _written_behind(
+    groups: Iterable[list[Photograph]], results: ResultSettings
+) -> Iterator[Photograph]:
     """Writes the results of each group while the next one is being colored."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         begun = []
         for group in groups:
-            previous, begun = begun, [pool.submit(_write, one, quality) for one in group]
+            previous, begun = begun, [pool.submit(_write, one, results) for one in group]
             yield from (future.result() for future in previous)
         yield from (future.result() for future in begun)
 
 
-def _write(one: Photograph, quality: int) -> Photograph:
+def _write(one: Photograph, results: ResultSettings) -> Photograph:
     try:
-        if one.keeps_color and one.job.copy:
+        if one.keeps_color and one.job.copy and one.pages == 1:
             writing.copy(one.job.photograph, one.job.copy)
-        for target, result in zip(one.job.targets, one.results, strict=False):
-            writing.write(target, result, quality=quality, metadata=one.metadata)
+        for target, result in zip(one.job.page_targets(one.page), one.results, strict=False):
+            one.notes = writing.write(
+                target,
+                result,
+                alpha=one.alpha,
+                format=one.format if results.format == "same" else None,
+                quality=results.quality,
+                metadata=one.metadata,
+            )
     except BadPicture as error:
         one.error = error
     return one

@@ -36,6 +36,8 @@ def colorize_files(photographs: Sequence[str], settings: ColorizeSettings) -> di
     results, rendering = settings.results, settings.rendering
     output_dir = settings.folders.output_dir
     _check_contact_sheet(results.contact_sheet)
+    if results.recolor and results.keep_color:
+        raise UserError("--recolor and --keep_color exclude each other: pass one of them.")
     jobs = planning.plan(
         photographs,
         output_dir,
@@ -51,9 +53,9 @@ def colorize_files(photographs: Sequence[str], settings: ColorizeSettings) -> di
     except OSError as error:
         raise UserError(f"The folder {output_dir} cannot be created: {error.strerror}.") from error
 
-    pictures = [job for job in jobs if not film_files.is_film(job.name)]
+    pictures = [job for job in jobs if not job.is_film]
     failed = _color_pictures(pictures, model, rendering, results)
-    failed |= _color_films([job for job in jobs if film_files.is_film(job.name)], model, rendering)
+    failed |= _color_films([job for job in jobs if job.is_film], model, rendering, results)
     if failed:
         _say(f"{len(failed)} of {len(jobs)} files could not be colored:")
         print(*(f"    {path}" for path in failed), sep="\n", file=sys.stderr)
@@ -117,9 +119,12 @@ def _color_pictures(
                 bar.write(f"koalagan: {path} has color and stays unchanged.", file=sys.stderr)
             else:
                 for number, result in enumerate(one.results, 1):
-                    name = one.job.name if len(one.results) == 1 else f"{one.job.name} ({number})"
+                    name = one.name if len(one.results) == 1 else f"{one.name} ({number})"
                     sheet.add(name, one.rgb, result)
-            bar.update()
+            for note in one.notes:
+                bar.write(f"koalagan: {path}: {note}", file=sys.stderr)
+            if one.page == 1:  # the last one of a file
+                bar.update()
     if copied:
         _say(
             f"{copied} of {len(jobs)} pictures have color already and were copied unchanged; "
@@ -128,12 +133,20 @@ def _color_pictures(
     return failed
 
 
-def _color_films(jobs: list[Job], model: Colorizer, rendering: Rendering) -> dict[str, str]:
+def _color_films(
+    jobs: list[Job], model: Colorizer, rendering: Rendering, results: ResultSettings
+) -> dict[str, str]:
     """Colors films; returns those that failed, and why."""
     failed = {}
     for job in jobs:
         try:
-            films.colorize(job.photograph, job.targets[0], model, rendering)
+            films.colorize(
+                job.photograph,
+                job.targets[0],
+                model,
+                rendering,
+                keep_color=results.keep_color,
+            )
         except film_files.BadFilm as error:
             failed[job.photograph] = str(error)
             _say(str(error))

@@ -10,13 +10,14 @@ import filecmp
 import glob
 import itertools
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from koalagan.data import picture_folder
 from koalagan.errors import UserError
-from koalagan.photos import film_files
+from koalagan.photos import film_kinds
 from koalagan.photos.settings import FORMATS
 
 
@@ -30,12 +31,21 @@ class Job:
         targets: one path for each variant.
         copy: the path of its copy, made if it has color and is not to be recolored; None where that
             would be the photograph itself.
+        is_film: whether it is a film.
     """
 
     photograph: str
     name: str
     targets: tuple[str, ...]
     copy: str | None
+    is_film: bool = False
+
+    def page_targets(self, page: int) -> tuple[str, ...]:
+        """The paths of the results of a page of a file with several, from 1."""
+        if page == 1:
+            return self.targets
+        parts = [os.path.splitext(target) for target in self.targets]
+        return tuple(f"{stem}-page{page}{extension}" for stem, extension in parts)
 
     def existing(self, recolor: bool) -> list[str]:
         """Its results that exist; with `recolor`, it is not going to be copied."""
@@ -81,25 +91,28 @@ def plan(
     """
     output = os.path.realpath(output_dir)
     found = _find(given, output_dir)
+    films = {path for path, _ in found.values() if film_kinds.is_film(path)}
 
-    def results(stem: str, name: str) -> tuple[str, ...]:
-        return tuple(
-            os.path.join(output, file) for file in _file_names(stem, name, format, suffix, variants)
-        )
+    def results(stem: str, path: str, name: str) -> tuple[str, ...]:
+        if path in films:
+            names = [f"{stem}{suffix}{film_kinds.result_extension(name)}"]
+        else:
+            names = _file_names(stem, name, format, suffix, variants)
+        return tuple(os.path.join(output, file) for file in names)
 
-    def shortest(name: str) -> str:
-        return _key(results(os.path.splitext(name)[0], name)[0])
+    def shortest(path: str, name: str) -> str:
+        return _key(results(os.path.splitext(name)[0], path, name)[0])
 
-    uses = Counter(shortest(name) for _, name in found.values())
+    uses = Counter(shortest(*one) for one in found.values())
     taken = {_key(os.path.realpath(path)) for path in found}
     jobs, renamed = [], []
     for path, name in found.values():
-        shared = uses[shortest(name)] > 1
+        shared = uses[shortest(path, name)] > 1
         for stem in _stems(name, shared):
-            targets = results(stem, name)
+            targets = results(stem, path, name)
             copy = os.path.join(output, f"{stem}{suffix}{os.path.splitext(name)[1]}")
             itself = _key(os.path.realpath(copy)) == _key(os.path.realpath(path))
-            if itself or film_files.is_film(name):
+            if itself or path in films:
                 copy = None
             written = (*targets, copy) if copy else targets
             keys = {_key(os.path.realpath(result)) for result in written}
@@ -107,7 +120,7 @@ def plan(
                 break
             shared = True
         taken |= keys
-        jobs.append(Job(path, name, targets, copy))
+        jobs.append(Job(path, name, targets, copy, is_film=path in films))
         if shared:
             renamed.append(f"{path} becomes {os.path.relpath(targets[0], output)}")
     if renamed:
@@ -123,8 +136,6 @@ def plan(
 
 def _file_names(stem: str, name: str, format: str, suffix: str, variants: int) -> list[str]:
     """The files of the variants of `name`, whose own name without extension becomes `stem`."""
-    if film_files.is_film(name):
-        return [f"{stem}{suffix}{film_files.result_extension(name)}"]
     extension = FORMATS.get(format) or os.path.splitext(name)[1]
     # GIF has 256 colors, which would change the lightness.
     extension = FORMATS["png"] if extension.lower() == ".gif" else extension
@@ -149,7 +160,7 @@ def _key(path: str) -> str:
 def _find(given: Iterable[str], output_dir: str) -> dict[str, tuple[str, str]]:
     """Maps absolute paths to (path as given, name relative to its folder)."""
     output = os.path.realpath(output_dir)
-    found, named = {}, []
+    found, named, left_out = {}, [], []
     for path, own_name in _expand(given, output):
         named.append(path)
         if os.path.isdir(path):
@@ -157,7 +168,9 @@ def _find(given: Iterable[str], output_dir: str) -> dict[str, tuple[str, str]]:
                 raise UserError(
                     f"--output_dir={output_dir} is also a folder of photographs: name another one."
                 )
-            for name in picture_folder.list_pictures(path):
+            listing = picture_folder.scan(path)
+            left_out += [os.path.join(path, name) for name in listing.left_out]
+            for name in listing.pictures:
                 picture = os.path.join(path, name)
                 is_result = _inside(output, os.path.realpath(path)) and _inside(picture, output)
                 if not is_result:
@@ -166,6 +179,14 @@ def _find(given: Iterable[str], output_dir: str) -> dict[str, tuple[str, str]]:
             found.setdefault(os.path.abspath(path), (path, own_name))
         else:
             raise UserError(f"There is no photograph or folder {path}.")
+    left_out = [path for path in left_out if not _inside(path, output)]
+    if left_out:
+        shown = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
+        print(
+            f"koalagan: left out {len(left_out)} files that are not pictures (films are colored "
+            f"if they are named themselves): {shown}",
+            file=sys.stderr,
+        )
     if not named:
         raise UserError("Name at least one photograph or folder to color.")
     if not found:
@@ -197,14 +218,16 @@ def _expand(given: Iterable[str], output: str) -> Iterator[tuple[str, str]]:
             for path in outside([line for line in lines if line]):
                 yield path, os.path.basename(path)
         elif glob.has_magic(argument) and not os.path.lexists(argument):
-            pattern = os.path.expanduser(argument)
+            pattern = _escaped(os.path.expanduser(argument))
             matches = sorted(glob.glob(pattern, recursive=True))
             if not matches:
                 raise UserError(f"No file or folder matches {argument}.")
             fixed = itertools.takewhile(
-                lambda part: not glob.has_magic(part), pattern.split(os.sep)
+                lambda part: part == glob.escape(re.sub(r"\[([*?[])\]", r"\1", part)),
+                pattern.split(os.sep),
             )
             root = os.sep.join(fixed) or (os.sep if os.path.isabs(pattern) else os.curdir)
+            root = re.sub(r"\[([*?[])\]", r"\1", root)
             for path in outside(matches):
                 name = os.path.relpath(path, root)
                 # A result never leaves the output folder.
@@ -212,6 +235,15 @@ def _expand(given: Iterable[str], output: str) -> Iterator[tuple[str, str]]:
                 yield path, os.path.basename(path) if above else name
         else:
             yield argument, os.path.basename(argument)
+
+
+def _escaped(pattern: str) -> str:
+    """A pattern whose folders that exist under this very name, brackets and all, are meant so."""
+    parts = pattern.split(os.sep)
+    existing = 0
+    while existing < len(parts) - 1 and os.path.isdir(os.sep.join(parts[: existing + 1]) or os.sep):
+        existing += 1
+    return os.sep.join([*map(glob.escape, parts[:existing]), *parts[existing:]])
 
 
 def _inside(path: str, folder: str) -> bool:

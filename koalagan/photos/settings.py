@@ -35,6 +35,11 @@ class ResultSettings:
     recolor: bool = option(
         False, "Also color photographs that already have color, instead of copying them."
     )
+    keep_color: bool = option(
+        False,
+        "Copy photographs with any color at all, also those that look like toned, yellowed or "
+        "stamped prints; in films, frames in color.",
+    )
     contact_sheet: str | None = option(
         None,
         "An HTML page to write, which compares the photographs of this call with their results "

@@ -21,35 +21,69 @@ from koalagan.photos.metadata import Metadata
 _OF_ONE_FILE = (None, errno.ENAMETOOLONG)
 
 
+_WITH_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF", "JPEG2000")
+# GIF has 256 colors, which would change the lightness; MPO is JPEG with several pictures.
+_WRITTEN_AS = {"GIF": "PNG", "MPO": "JPEG"}
+
+
 def write(
-    target: str, rgb: np.ndarray, *, quality: int = 95, metadata: Metadata | None = None
-) -> None:
+    target: str,
+    rgb: np.ndarray,
+    *,
+    alpha: np.ndarray | None = None,
+    format: str | None = None,
+    quality: int = 95,
+    metadata: Metadata | None = None,
+) -> list[str]:
     """Writes a picture.
 
     Args:
-        target: its path; the extension determines the format.
+        target: its path.
         rgb: uint8 [H, W, 3].
-        quality: of JPEG and WebP, 1 to 100.
+        alpha: uint8 [H, W]; white shows through it where the format has no transparency.
+        format: Pillow's name of the photograph's format, to write the same; None for that of the
+            target's extension.
+        quality: of JPEG, WebP and AVIF, 1 to 100.
         metadata: of the photograph; written as far as the format supports it.
+
+    Returns:
+        What was left out of it, a sentence each.
 
     Raises:
         BadPicture: the format cannot store it.
         UserError: it cannot be written.
     """
     extension = os.path.splitext(target)[1].lower()
-    options = metadata.options(extension) if metadata else {}
-    if extension in (".jpg", ".jpeg", ".webp"):
+    format = format or Image.registered_extensions().get(extension, "PNG")
+    format = _WRITTEN_AS.get(format, format)
+    options, left_out = metadata.options(format) if metadata else ({}, [])
+    if alpha is not None and format in _WITH_ALPHA:
+        rgb = np.dstack([rgb, alpha])
+    elif alpha is not None:
+        share = alpha[..., None] / np.float32(255)
+        rgb = np.round(rgb * share + 255 * (1 - share)).astype(np.uint8)
+        left_out.append(f"transparency, which {format} has no place for")
+    if format in ("JPEG", "WEBP", "AVIF"):
         options["quality"] = quality
-    elif extension == ".png":
+    elif format == "PNG":
         # Level 6, the default, takes twice as long and makes photographs less than 1 % smaller.
         options["compress_level"] = 4
+
+    def save(path: Path) -> None:
+        Image.fromarray(rgb).save(path, format, **options)
+        if metadata and format == "TIFF":
+            metadata.complete(path)
+
     try:
-        publish(target, lambda path: Image.fromarray(rgb).save(path, **options))
+        publish(target, save)
+        return [f"its result is without its {what}." for what in left_out]
     except UserError:
         raise
     except Exception as error:
         if metadata:  # Pillow cannot write all that it reads, and fails in many ways.
-            return write(target, rgb, quality=quality)
+            write(target, rgb[..., :3], alpha=alpha, format=format, quality=quality)
+            reason = one_line(error)
+            return [f"its result is without its metadata, which cannot be written ({reason})."]
         # A limit of the format, such as WebP's 16383 pixels.
         raise BadPicture(f"{target} cannot be written: {one_line(error)}.") from error
 

@@ -37,9 +37,9 @@ def test_the_model_waits_for_neither_files_nor_codecs(model, tmp_path, monkeypat
     decoded = {name: threading.Event() for name in names}
     meanwhile, calls = [], itertools.count()
 
-    def decode(data, path, decode=decoding.decode):
+    def decode(page, path, decode=decoding.decode_layers):
         try:
-            return decode(data, path)
+            return decode(page, path)
         finally:
             decoded[os.path.basename(path)].set()
 
@@ -55,7 +55,7 @@ def test_the_model_waits_for_neither_files_nor_codecs(model, tmp_path, monkeypat
             meanwhile.append(written.exists())
         return color(self, rgb, **options)
 
-    monkeypatch.setattr(decoding, "decode", decode)
+    monkeypatch.setattr(decoding, "decode_layers", decode)
     monkeypatch.setattr(Colorizer, "colorize_batch", slow)
     assert colorize(model, tmp_path / "out", tmp_path / "photos", batch_size=1) == {}
     assert meanwhile == [True] * 4

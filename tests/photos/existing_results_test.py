@@ -92,3 +92,16 @@ def test_a_copy_with_the_name_of_the_result_can_be_recolored_later(model, tmp_pa
     result.write_bytes(colored + b" ")  # shows whether it is written again
     assert colorize(model, tmp_path / "out", photo, **again) == {}
     assert result.read_bytes() == colored + b" "
+
+
+def test_what_has_little_color_is_kept_on_request(model, tmp_path):
+    rgb = np.full((60, 60, 3), 120, np.uint8)
+    rgb[:10, :10] = 255, 140, 20
+    Image.fromarray(rgb).save(tmp_path / "stamped.png")
+    source = (tmp_path / "stamped.png").read_bytes()
+    colorize(model, tmp_path / "out", tmp_path / "stamped.png")
+    assert (tmp_path / "out" / "stamped.png").read_bytes() != source
+    colorize(model, tmp_path / "kept", tmp_path / "stamped.png", keep_color=True)
+    assert (tmp_path / "kept" / "stamped.png").read_bytes() == source
+    with pytest.raises(UserError, match="--recolor and --keep_color exclude each other"):
+        colorize(model, tmp_path / "no", tmp_path / "a.png", keep_color=True, recolor=True)

@@ -4,8 +4,10 @@
 import io
 import os
 
+import numpy as np
 import pytest
-from helpers.photos import colorize, photograph, tree
+from helpers.photos import colorize, lab, lightness, photograph, tree
+from PIL import Image
 
 from koalagan.errors import UserError
 from koalagan.photos import planning
@@ -124,3 +126,39 @@ def test_a_copy_never_replaces_the_result_of_another_photograph(tmp_path):
     jobs = planning.plan([str(tmp_path / "photos")], str(tmp_path / "out"), variants=2)
     results = [path for job in jobs for path in (*job.targets, job.copy)]
     assert len(set(results)) == len(results) == 9
+
+
+def test_a_pattern_below_a_folder_whose_name_has_brackets(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("scans [1960]/a.jpg", "scans [1960]/b.png", "scans 1/c.jpg"):
+        photograph(tmp_path / name)
+    assert colorize(model, "out", "scans [1960]/*.jpg") == {}
+    assert tree(tmp_path / "out") == ["a.png"]
+    assert colorize(model, "all", "scans*/*.jpg") == {}
+    assert tree(tmp_path / "all") == ["scans 1/c.png", "scans [1960]/a.png"]
+
+
+def test_what_a_folder_holds_besides_pictures_is_named(model, tmp_path, capfd):
+    photograph(tmp_path / "photos" / "a.jpg")
+    photograph(tmp_path / "photos" / "scan", format="jpeg")
+    (tmp_path / "photos" / "notes.txt").write_text("text")
+    assert colorize(model, tmp_path / "out", tmp_path / "photos") == {}
+    assert tree(tmp_path / "out") == ["a.png", "scan.png"]
+    err = capfd.readouterr().err
+    assert "left out 1 files that are not pictures" in err and "photos/notes.txt" in err
+
+
+def test_pages_become_results_of_their_own(model, tmp_path, capfd):
+    pages = [Image.fromarray(np.full((20, 30), level, np.uint8)) for level in (60, 120, 180)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "b.gif", save_all=True, append_images=pages[1:])
+    assert colorize(model, tmp_path / "out", tmp_path / "a.tif", tmp_path / "b.gif") == {}
+    names = ["a-page2.png", "a-page3.png", "a.png", "b-page2.png", "b-page3.png", "b.png"]
+    assert tree(tmp_path / "out") == names
+    for name, level in zip(["a.png", *names[:2]], (60, 120, 180), strict=True):
+        shown = lab(tmp_path / "out" / name)[..., 0]
+        assert np.abs(shown - lightness(np.full((20, 30), level, np.uint8))).max() < 1
+    # The first page is written last: a file is done when it is there.
+    (tmp_path / "out" / "a.png").unlink()
+    assert colorize(model, tmp_path / "out", tmp_path / "a.tif", skip_existing=True) == {}
+    assert tree(tmp_path / "out") == names

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from helpers.photos import colorize, lab, lightness, photograph, tree
 from PIL import Image
+from skimage.color import rgb2lab
 
 from koalagan.data.decoding import BadPicture
 from koalagan.errors import UserError
@@ -119,3 +120,59 @@ def test_a_place_that_cannot_be_written_to(tmp_path, write):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file/a.png cannot be written: File exists"):
         write(str(tmp_path / "file"), str(tmp_path / "file" / "a.png"))
+
+
+@pytest.mark.parametrize("name, kind", [("a.jfif", "JPEG"), ("a.jpe", "JPEG"), ("a", "PNG")])
+def test_the_same_format_under_unusual_names(model, tmp_path, name, kind):
+    photograph(tmp_path / name, height=200, width=200, format=kind, xmp=b"<x/>")
+    sizes = []
+    for quality in (20, 100):
+        given = {"format": "same", "quality": quality}
+        assert colorize(model, tmp_path / "out", tmp_path / name, **given) == {}
+        with Image.open(tmp_path / "out" / name) as image:
+            assert image.format == kind
+            assert kind == "PNG" or image.info["xmp"] == b"<x/>"
+        sizes.append((tmp_path / "out" / name).stat().st_size)
+    assert kind == "PNG" or sizes[1] > 3 * sizes[0]
+
+
+def test_the_same_format_is_that_of_the_contents(model, tmp_path):
+    photograph(tmp_path / "a.jpg", format="PNG")
+    assert colorize(model, tmp_path / "out", tmp_path / "a.jpg", format="same") == {}
+    with Image.open(tmp_path / "out" / "a.jpg") as image:
+        assert image.format == "PNG"
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "palette", "16-bit gray"])
+@pytest.mark.parametrize("format", ["png", "tiff", "webp", "jpeg", "bmp"])
+def test_transparency_is_kept_where_the_format_has_it(model, tmp_path, capfd, kind, format):
+    rng = np.random.default_rng(0)
+    gray = rng.integers(60, 180, (20, 30), np.uint8)
+    alpha = np.where(rng.random((20, 30)) < 0.5, 0, 255).astype(np.uint8)
+    if kind == "16-bit gray":
+        deep = np.where(alpha == 0, 1234, gray.astype(np.uint16) * 257)
+        Image.fromarray(deep.astype(np.uint16)).save(tmp_path / "a.png", transparency=1234)
+    elif kind == "palette":
+        image = Image.fromarray(np.where(alpha == 0, 0, gray))
+        image.convert("P").save(tmp_path / "a.png", transparency=0)
+    else:
+        alpha = rng.integers(0, 256, (20, 30), np.uint8)
+        layers = [gray] * (len(kind) - 1) + [alpha]
+        Image.fromarray(np.dstack(layers), kind).save(tmp_path / "a.png")
+    assert colorize(model, tmp_path / "out", tmp_path / "a.png", format=format) == {}
+    (result,) = (tmp_path / "out").iterdir()
+    said = f"without its transparency, which {format.upper()} has no place for"
+    with Image.open(result) as image:
+        if format in ("jpeg", "bmp"):
+            assert image.mode == "RGB" and said in capfd.readouterr().err
+            shown = np.asarray(image)
+            assert shown[alpha == 0].min() > (200 if format == "jpeg" else 254)
+            return
+        assert said not in capfd.readouterr().err
+        pixels = np.asarray(image.convert("RGBA"))
+    np.testing.assert_array_equal(pixels[..., 3], alpha)
+    # The lightness under half-transparent pixels is that of the photograph, not of white paper.
+    opaque = alpha > 0
+    L = lightness(gray)[opaque]
+    found = rgb2lab(pixels[..., :3])[..., 0][opaque]
+    assert np.abs(found - L).mean() < (8 if format == "webp" else 0.5)
