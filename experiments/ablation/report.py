@@ -129,7 +129,8 @@ def published_table(table: Mapping, measured: Mapping, experiments: Mapping) -> 
         ours |= losses.get(row.get("epoch"), {})
         cells = [row["system"]]
         for key in table["columns"]:
-            cell = "-" if row.get(key) is None else f"{row[key]:g}"
+            # Text, with all digits that were published.
+            cell = row.get(key, "-")
             known = ours.get(key) is not None
             cells.append(f"{cell} ({ours[key]:.4g})" if known else cell)
         rows.append(cells)

@@ -132,18 +132,21 @@ def test_published_numbers_are_followed_by_measured_ones():
         assert table["source"] and table["differs"]
         for row in table["rows"]:
             assert set(row) <= {"system", "experiment", "epoch", *table["columns"]}
+            assert all(float(row[column]) > 0 for column in table["columns"])
             if "experiment" in row:
                 assert (ROOT / "experiments" / f"{row['experiment']}.flags").is_file()
     table = {"columns": ["psnr", "loss_D"]}
     table["rows"] = [
-        {"system": "theirs", "psnr": 21.5, "loss_D": 0.25, "experiment": "a", "epoch": "last"},
-        {"system": "untried", "psnr": 20.0, "experiment": "b"},
+        {"system": "theirs", "psnr": "21.50", "loss_D": "17.1624052", "experiment": "a"},
+        {"system": "untried", "psnr": "20.0", "experiment": "b"},
     ]
+    for row in table["rows"]:
+        row["epoch"] = "last"
     text = report.published_table(
         table, {"a": {"psnr": 19.25}}, {"a": {"losses": {"last": {"loss_D": 0.5}}}}
     )
-    assert "| theirs | 21.5 (19.25) | 0.25 (0.5) |" in text
-    assert "| untried | 20 | - |" in text
+    assert "| theirs | 21.50 (19.25) | 17.1624052 (0.5) |" in text  # all published digits
+    assert "| untried | 20.0 | - |" in text
 
 
 @pytest.fixture
