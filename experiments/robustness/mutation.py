@@ -1,0 +1,276 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Plants mistakes in the code, one at a time, and prints which of them the tests do not notice.
+
+    python experiments/robustness/mutation.py
+
+Each mistake is a replaced piece of text in a copy of the repository, where the tests of that file
+run until one fails. The tests must pass without it. The exit status is 1 if a mistake survives.
+Ctrl-C stops it; `--only=NAME` plants those whose name contains NAME.
+"""
+
+import dataclasses
+import functools
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from absl import app, flags
+
+ROOT = Path(__file__).parents[2]
+
+ONLY = flags.DEFINE_string("only", "", "Plant only mistakes whose name contains this.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mistake:
+    """A mistake.
+
+    Attributes:
+        name: what is wrong with it.
+        file: where it is planted, below koalagan/.
+        right, wrong: the text that is replaced, which occurs once, and what replaces it.
+        tests: the test file that should notice, below tests/.
+    """
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    tests: str
+
+
+_gan = functools.partial(Mistake, file="training/gan.py", tests="training/gan_test.py")
+_losses = functools.partial(Mistake, file="training/losses.py", tests="training/losses_test.py")
+_metrics = functools.partial(
+    Mistake, file="evaluation/metrics.py", tests="evaluation/metrics_test.py"
+)
+_pipeline = functools.partial(Mistake, file="data/pipeline.py", tests="data/pipeline_test.py")
+_checkpoint = functools.partial(
+    Mistake, file="training/checkpoint.py", tests="training/checkpoint_test.py"
+)
+_console = functools.partial(Mistake, file="training/console.py", tests="training/console_test.py")
+_detection = functools.partial(Mistake, file="color/detection.py", tests="color/detection_test.py")
+_exif = functools.partial(Mistake, file="photos/exif.py", tests="photos/exif_test.py")
+_decoding = functools.partial(Mistake, file="data/decoding.py", tests="data/decoding_test.py")
+
+MISTAKES = (
+    _gan(
+        name="beta_1 of the generator's optimizer",
+        right="adam(generator_learning_rate, beta_1=0.5)",
+        wrong="adam(generator_learning_rate)",
+    ),
+    _gan(
+        name="beta_1 of the discriminator's optimizer",
+        right="adam(discriminator_learning_rate, beta_1=0.5)",
+        wrong="adam(discriminator_learning_rate)",
+    ),
+    _gan(
+        name="beta_1 of pretraining's optimizer",
+        right="adam(pretrain_learning_rate)",
+        wrong="adam(pretrain_learning_rate, beta_1=0.5)",
+    ),
+    _gan(
+        name="val_loss_D_real of the predicted picture",
+        right="losses.gan_loss(self.judge(L, ab, training=False), True",
+        wrong="losses.gan_loss(self.judge(L, predicted, training=False), True",
+    ),
+    _gan(
+        name="NaN gradients under a finite loss are not seen",
+        right="finite = tf.math.is_finite(norm)\n",
+        wrong="finite = tf.constant(True)\n",
+    ),
+    _gan(
+        name="float16's gradient norm is not unscaled",
+        right="tf.where(finite, norm / scale, 0.0)",
+        wrong="tf.where(finite, norm, 0.0)",
+    ),
+    _gan(
+        name="float16 that is never finite goes on",
+        right="finite | (scale >= 1.0)",
+        wrong="finite | (scale >= 0.0)",
+    ),
+    _gan(
+        name="lsgan's accuracy has its threshold at 0",
+        right='0.5 if self.gan_loss == "lsgan" else 0.0',
+        wrong="0.0",
+    ),
+    _gan(
+        name="validation's loss_D without its half",
+        right="loss_D=0.5 * (loss_fake + loss_real)",
+        wrong="loss_D=loss_fake + loss_real",
+    ),
+    _gan(
+        name="validation ignores l1_weight",
+        right="self.l1_weight * losses.pixel_loss(predicted, ab,",
+        wrong="100.0 * losses.pixel_loss(predicted, ab,",
+    ),
+    _gan(
+        name="validation's last partial batch counts as a whole one",
+        right="weight = tf.shape(L)[0]",
+        wrong="weight = None",
+    ),
+    _gan(
+        name="the discriminator's turn is counted on all steps",
+        right="self.adversarial_step % self.discriminator_every",
+        wrong="self.step % self.discriminator_every",
+    ),
+    _gan(
+        name="the discriminator is shown fake pictures as real ones",
+        right="losses.gan_loss(fake_logits, False,",
+        wrong="losses.gan_loss(fake_logits, True,",
+    ),
+    _gan(
+        name="the generator learns to be found out",
+        right="loss_G_GAN = losses.gan_loss(logits, True,",
+        wrong="loss_G_GAN = losses.gan_loss(logits, False,",
+    ),
+    _gan(
+        name="the discriminator is not updated",
+        right="self.discriminator_optimizer, tape, scaled_loss, self.discriminator\n",
+        wrong="self.generator_optimizer, tape, scaled_loss, self.generator\n",
+    ),
+    _gan(
+        name="an unconditional discriminator is shown L",
+        right="if conditional else ab",
+        wrong="if True else ab",
+    ),
+    _losses(
+        name="the signs of cross-entropy",
+        right="-logits if real else logits",
+        wrong="logits if real else -logits",
+    ),
+    _losses(name="lsgan's target", right="1.0 if real else 0.0", wrong="0.9 if real else 0.0"),
+    _losses(
+        name="l2 is l1",
+        right="tf.reduce_mean(tf.square(difference))",
+        wrong="tf.reduce_mean(tf.abs(difference))",
+    ),
+    _metrics(name="PSNR's peak", right="ratio = 255.0**2 /", wrong="ratio = 256.0**2 /"),
+    _metrics(name="the range of ab in SSIM", right="max_val=2.0", wrong="max_val=1.0"),
+    _metrics(
+        name="colorfulness without its mean", right="+ 0.3 * tf.norm", wrong="+ 0.0 * tf.norm"
+    ),
+    _metrics(
+        name="pooled PSNR is a mean of PSNRs",
+        right='float(decibels(joined["squared_error"].mean()))',
+        wrong='float(np.mean(decibels(joined["squared_error"])))',
+    ),
+    _metrics(
+        name="gray pictures count in the mean PSNR",
+        right="float(psnrs[colored].mean())",
+        wrong="float(psnrs.mean())",
+    ),
+    _pipeline(
+        name="row 0's flip is that of the permutation",
+        right="[seed, epoch, row + 1]",
+        wrong="[seed, epoch, row]",
+    ),
+    _pipeline(
+        name="a mirrored picture gets the other's embedding",
+        right="array[rows, flipped.astype(int)]",
+        wrong="array[rows, 0]",
+    ),
+    _pipeline(
+        name="pictures are flipped upside down",
+        right="pictures[flipped, :, ::-1]",
+        wrong="pictures[flipped, ::-1]",
+    ),
+    _pipeline(
+        name="every epoch has the same order",
+        right="np.random.default_rng([seed, epoch]).permutation",
+        wrong="np.random.default_rng([seed, 0]).permutation",
+    ),
+    _checkpoint(
+        name="the discriminator's optimizer is not saved",
+        right="            discriminator_optimizer=gan.discriminator_optimizer,\n",
+        wrong="",
+    ),
+    _checkpoint(
+        name="adversarial steps are not saved",
+        right="            adversarial_step=gan.adversarial_step,\n",
+        wrong="",
+    ),
+    _checkpoint(
+        name="the oldest is kept", right="found[self._keep :]", wrong="found[: -self._keep]"
+    ),
+    _checkpoint(
+        name="a model that is not finite is saved",
+        right="        self._gan.check_finite()\n",
+        wrong="",
+    ),
+    _console(
+        name="epochs without a turn count as won",
+        right="        if turns:\n",
+        wrong="        if True:\n            turns = max(turns, 1)\n",
+    ),
+    _console(
+        name="lsgan has the balance of cross-entropy", right='"lsgan": 0.018', wrong='"lsgan": 0.05'
+    ),
+    _detection(name="a stamp decides", right="_SOME = 0.08", wrong="_SOME = 0.02"),
+    _detection(name="yellowed edges decide", right="(colored & ~aged)", wrong="(colored)"),
+    _exif(name="the orientation is kept", right="    ORIENTATION,\n", wrong=""),
+    _exif(
+        name="resolutions are not exchanged",
+        right="                _exchange(block, offset)\n",
+        wrong="                pass\n",
+    ),
+    _exif(
+        name="values keep the byte order of the file",
+        right="word = _WORD.get(entry.type, 1) if order != block.order else 1",
+        wrong="word = 1",
+    ),
+    _decoding(
+        name="16-bit grays ignore their profile",
+        right="if (converted := _to_srgb(deep)) is not deep:",
+        wrong="if (converted := deep) is not deep:",
+    ),
+)
+
+
+def _survives(copy: Path, mistake: Mistake) -> bool:
+    """Whether the tests pass with a mistake."""
+    path = copy / "koalagan" / mistake.file
+    code = path.read_text()
+    if code.count(mistake.right) != 1:
+        raise app.UsageError(f"{mistake.name}: {mistake.file} holds its text not once.")
+    try:
+        path.write_text(code.replace(mistake.right, mistake.wrong))
+        return _pass(copy, mistake.tests)
+    finally:
+        path.write_text(code)
+
+
+def _pass(copy: Path, tests: str) -> bool:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--numprocesses=0", f"tests/{tests}"]
+    return subprocess.run(command, cwd=copy, capture_output=True, check=False).returncode == 0
+
+
+def main(_) -> None:
+    chosen = [mistake for mistake in MISTAKES if ONLY.value in mistake.name]
+    survivors = []
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "koalagan"
+        ignored = shutil.ignore_patterns(".*", "runs", "*.egg-info", "__pycache__")
+        shutil.copytree(ROOT, copy, ignore=ignored)
+        for tests in sorted({mistake.tests for mistake in chosen}):
+            if not _pass(copy, tests):
+                raise app.UsageError(f"tests/{tests} fails without any mistake.")
+        started = time.monotonic()
+        for number, mistake in enumerate(chosen, 1):
+            survived = _survives(copy, mistake)
+            survivors += [mistake] if survived else []
+            left = (time.monotonic() - started) / number * (len(chosen) - number) / 60
+            print(
+                f"{'SURVIVES' if survived else 'killed':9}{mistake.file:24}{mistake.name} "
+                f"({number}/{len(chosen)}, {left:.0f} minutes left)",
+                flush=True,
+            )
+    print(f"{len(survivors)} of {len(chosen)} mistakes survive.")
+    sys.exit(1 if survivors else 0)
+
+
+if __name__ == "__main__":
+    app.run(main)
