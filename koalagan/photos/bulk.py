@@ -6,6 +6,7 @@ Only a few photographs are in memory at a time.
 
 import concurrent.futures
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -196,6 +197,8 @@ def _write(one: Photograph, results: ResultSettings) -> Photograph:
         if one.keeps_color and one.job.copy and one.pages == 1:
             writing.copy(one.job.photograph, one.job.copy)
         for target, result in zip(one.job.page_targets(one.page), one.results, strict=False):
+            if one.page > 1 and not results.overwrite and os.path.exists(target):
+                raise BadPicture(f"{target} exists already: pass --overwrite to replace it.")
             one.notes = writing.write(
                 target,
                 result,

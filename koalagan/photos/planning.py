@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from koalagan.data import picture_folder
 from koalagan.errors import UserError
@@ -32,6 +32,7 @@ class Job:
         copy: the path of its copy, made if it has color and is not to be recolored; None where that
             would be the photograph itself.
         is_film: whether it is a film.
+        taken: keys of all photographs and results of the call, which no further page may replace.
     """
 
     photograph: str
@@ -39,13 +40,17 @@ class Job:
     targets: tuple[str, ...]
     copy: str | None
     is_film: bool = False
+    taken: Collection[str] = dataclasses.field(default=(), compare=False, repr=False)
 
     def page_targets(self, page: int) -> tuple[str, ...]:
         """The paths of the results of a page of a file with several, from 1."""
         if page == 1:
             return self.targets
         parts = [os.path.splitext(target) for target in self.targets]
-        return tuple(f"{stem}-page{page}{extension}" for stem, extension in parts)
+        for number in itertools.chain([""], map("-{}".format, itertools.count(2))):
+            targets = [f"{stem}-page{page}{number}{extension}" for stem, extension in parts]
+            if not {_key(os.path.realpath(target)) for target in targets} & set(self.taken):
+                return tuple(targets)
 
     def existing(self, recolor: bool) -> list[str]:
         """Its results that exist; with `recolor`, it is not going to be copied."""
@@ -120,7 +125,7 @@ def plan(
                 break
             shared = True
         taken |= keys
-        jobs.append(Job(path, name, targets, copy, is_film=path in films))
+        jobs.append(Job(path, name, targets, copy, is_film=path in films, taken=taken))
         if shared:
             renamed.append(f"{path} becomes {os.path.relpath(targets[0], output)}")
     if renamed:

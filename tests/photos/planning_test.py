@@ -162,3 +162,18 @@ def test_pages_become_results_of_their_own(model, tmp_path, capfd):
     (tmp_path / "out" / "a.png").unlink()
     assert colorize(model, tmp_path / "out", tmp_path / "a.tif", skip_existing=True) == {}
     assert tree(tmp_path / "out") == names
+
+
+def test_a_page_never_replaces_a_photograph_or_what_must_stay(model, tmp_path):
+    pages = [Image.fromarray(np.full((20, 30), level, np.uint8)) for level in (60, 120)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    photograph(tmp_path / "a-page2.png")
+    before = (tmp_path / "a-page2.png").read_bytes()
+    assert colorize(model, tmp_path, tmp_path / "a.tif", tmp_path / "a-page2.png") == {}
+    assert (tmp_path / "a-page2.png").read_bytes() == before
+    assert (tmp_path / "a-page2-2.png").is_file()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a-page2.png").write_bytes(b"mine")
+    failed = colorize(model, tmp_path / "out", tmp_path / "a.tif", overwrite=False)
+    assert "a-page2.png exists already" in failed[str(tmp_path / "a.tif")]
+    assert (tmp_path / "out" / "a-page2.png").read_bytes() == b"mine"
