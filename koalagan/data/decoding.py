@@ -60,9 +60,11 @@ class Page:
         """Opens it with Pillow, without reading its pixels."""
         encoded = self.encoded
         if self.directory is not None:
-            # The same file, whose first directory is this one.
+            # The same file, whose first directory is this one; not copied where it is already.
             order = "little" if encoded[:2] == b"II" else "big"
-            encoded = encoded[:4] + self.directory.to_bytes(4, order) + encoded[8:]
+            first = self.directory.to_bytes(4, order)
+            if encoded[4:8] != first:
+                encoded = encoded[:4] + first + encoded[8:]
         with _quiet_pillow, Image.open(io.BytesIO(encoded), formats=_formats()) as image:
             if self.frame:
                 image.seek(self.frame)

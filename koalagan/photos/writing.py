@@ -20,7 +20,6 @@ from koalagan.photos.metadata import Metadata
 # Errors that concern one result; all others concern the place where all results go.
 _OF_ONE_FILE = (None, errno.ENAMETOOLONG)
 
-
 _WITH_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF", "JPEG2000")
 # GIF has 256 colors, which would change the lightness; MPO is JPEG with several pictures.
 _WRITTEN_AS = {"GIF": "PNG", "MPO": "JPEG"}
