@@ -9,7 +9,7 @@ from koalagan.color.resizing import resize
 _SAMPLE = 64  # side at which pictures are examined: it averages out the noise of JPEG
 
 # Lab units: the chroma of a pixel with color, and its distance from the tone of the picture.
-# Sepia-toned prints saved as JPEG (quality 85) have 2 on average.
+# Sepia-toned prints saved as JPEG (quality 85) were at most 2.2 from a tone, root mean square.
 _COLORED = 3.0
 # The part of the area that decides. Of 400 varied photographs in color, 96 % are found; of the same
 # photographs in gray with yellowed edges on 36 and 64 % of the area, stains, or a stamp on up to
