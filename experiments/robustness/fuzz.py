@@ -24,7 +24,7 @@ from PIL import Image
 
 from koalagan import cli, progress
 from koalagan.color.detection import has_color
-from koalagan.data import decoding
+from koalagan.data import decoding, picture_file
 from koalagan.data.koala_scenes import drawing
 from koalagan.exporting import savedmodel
 from koalagan.inference import colorizer
@@ -116,8 +116,8 @@ def through_colorize(color: Callable, encoded: bytes, path: Path) -> str:
     """
     path.write_bytes(encoded)
     try:
-        rgb = decoding.decode(decoding.read(str(path)), str(path))
-    except decoding.BadPicture as error:
+        rgb = decoding.decode(str(path), str(path))
+    except picture_file.BadPicture as error:
         sentence = str(error)
         if "\n" in sentence or str(path) not in sentence:
             raise AssertionError(f"not one sentence that names the file: {sentence}") from error

@@ -1,7 +1,7 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """Converts sRGB to normalized CIE Lab and back; the only file with color constants.
 
-    rgb  uint8    [..., H, W, 3]  sRGB
+    rgb  uint8    [..., H, W, 3]  sRGB; uint16 where a function says so
     L    float32  [..., H, W, 1]  L*/50 - 1, in [-1, 1]
     ab   float32  [..., H, W, 2]  a*/110 and b*/110; sRGB spans [-0.98, 0.90]
 
@@ -40,9 +40,9 @@ _RGB_FROM_XYZ = (
 )
 _Y_FROM_RGB = (0.212671, 0.715160, 0.072169)
 _GAMMA_LINEAR_UP_TO = 0.0031308
-# Linear RGB this far outside [0, 1] still rounds to the uint8 value at the limit (the steepest part
-# of the sRGB curve makes it 0.33 of a level), so float32 rounding never changes a real color.
-_GAMUT_TOLERANCE = 1e-4
+# Linear RGB this far outside [0, 1] still rounds to the value at the limit (the steepest part of
+# the sRGB curve makes it 0.33 of a level of uint8): float32 rounding never changes a real color.
+_GAMUT_TOLERANCE = {tf.uint8: 1e-4, tf.uint16: 4e-7}
 # 2^-10 of the largest chroma that sRGB has is 0.13 Lab units, well below one uint8 level.
 _BISECTION_STEPS = 10
 
@@ -62,8 +62,12 @@ def rgb_to_lab(rgb: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def lightness(rgb: tf.Tensor) -> tf.Tensor:
-    """Converts sRGB pictures, uint8 [..., H, W, 3], to normalized L, float32 [..., H, W, 1]."""
-    levels = np.arange(256) / 255.0
+    """Converts sRGB pictures to normalized L, float32 [..., H, W, 1].
+
+    Args:
+        rgb: uint8 or uint16 [..., H, W, 3].
+    """
+    levels = np.linspace(0.0, 1.0, rgb.dtype.max + 1)
     linear = np.where(levels > 0.04045, ((levels + 0.055) / 1.055) ** 2.4, levels / 12.92)
     channels = tf.unstack(tf.cast(rgb, tf.int32), axis=-1)
     luminance = sum(
@@ -78,29 +82,34 @@ def lightness(rgb: tf.Tensor) -> tf.Tensor:
     return ((116.0 * f - 16.0) / _L_HALF_RANGE - 1.0)[..., None]
 
 
-def lab_to_rgb(L: tf.Tensor, ab: tf.Tensor) -> tf.Tensor:
-    """Converts normalized `L` and `ab` to sRGB, uint8 [..., H, W, 3].
+def lab_to_rgb(L: tf.Tensor, ab: tf.Tensor, dtype: tf.DType = tf.uint8) -> tf.Tensor:
+    """Converts normalized `L` and `ab` to sRGB, `dtype` [..., H, W, 3].
 
     A color outside sRGB keeps its lightness and hue and loses chroma: (a*, b*) shrinks toward gray,
     by bisection, until it fits. (Plain clipping moves L* by up to 4 units on predictions of
     networks.) Colors inside sRGB are unchanged. Not meant to be differentiated.
+
+    Args:
+        L, ab: float [..., H, W, 1] and [..., H, W, 2].
+        dtype: uint8 or uint16.
     """
+    tolerance = _GAMUT_TOLERANCE[dtype]
     lightness, a, b = tf.unstack(lab_units(L, ab), axis=-1)
     channels = _linear_rgb(lightness, a, b)
     # Only these pixels, which are few in a photograph, are processed.
-    outside = tf.where(~_in_gamut(channels))
+    outside = tf.where(~_in_gamut(channels, tolerance))
     lightness, a, b = (tf.gather_nd(part, outside) for part in (lightness, a, b))
     scale = tf.zeros_like(lightness)  # The largest scale known to fit; gray always fits.
     for step in range(1, _BISECTION_STEPS + 1):
         larger = scale + 2.0**-step
-        fits = _in_gamut(_linear_rgb(lightness, larger * a, larger * b))
+        fits = _in_gamut(_linear_rgb(lightness, larger * a, larger * b), tolerance)
         scale = tf.where(fits, larger, scale)
     shrunk = _linear_rgb(lightness, scale * a, scale * b)
     encoded = [
         _gamma(tf.tensor_scatter_nd_update(channel, outside, fitting))
         for channel, fitting in zip(channels, shrunk, strict=True)
     ]
-    return tf.cast(tf.round(tf.stack(encoded, axis=-1) * 255.0), tf.uint8)
+    return tf.cast(tf.round(tf.stack(encoded, axis=-1) * float(dtype.max)), dtype)
 
 
 def lab_units(L: tf.Tensor, ab: tf.Tensor) -> tf.Tensor:
@@ -120,12 +129,12 @@ def _linear_rgb(lightness: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> list[tf.Ten
     return [sum(weight * x for weight, x in zip(row, xyz, strict=True)) for row in _RGB_FROM_XYZ]
 
 
-def _in_gamut(channels: list[tf.Tensor]) -> tf.Tensor:
+def _in_gamut(channels: list[tf.Tensor], tolerance: float) -> tf.Tensor:
     """Whether linear R, G and B lie inside sRGB, elementwise."""
     red, green, blue = channels
     lowest = tf.minimum(tf.minimum(red, green), blue)
     highest = tf.maximum(tf.maximum(red, green), blue)
-    return (lowest >= -_GAMUT_TOLERANCE) & (highest <= 1.0 + _GAMUT_TOLERANCE)
+    return (lowest >= -tolerance) & (highest <= 1.0 + tolerance)
 
 
 def _inverse_f(f: tf.Tensor) -> tf.Tensor:

@@ -3,97 +3,18 @@
 
 import contextlib
 import dataclasses
-import functools
 import io
-import os
-import stat
-import threading
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
-from koalagan.data import tiff
-from koalagan.errors import UserError, one_line
-
-# Without this list, Pillow tries every format it knows, including PostScript through Ghostscript.
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "JPEG2000", "AVIF")
+from koalagan.data import picture_file
+from koalagan.data.picture_file import BadPicture, Page
+from koalagan.errors import one_line
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC_INTERPRETATION = 258, 262  # TIFF tags
-
-
-@dataclasses.dataclass(frozen=True)
-class Page:
-    """One image of a picture file.
-
-    Attributes:
-        encoded: the contents of the file.
-        frame: its number in the file, from 0.
-        directory: in a TIFF file, the offset of the directory that describes it, or None.
-    """
-
-    encoded: bytes
-    frame: int = 0
-    directory: int | None = None
-
-    @property
-    def pixels(self) -> int:
-        """The number of pixels that its header states, or 0 if the header is unreadable."""
-        try:
-            with self.opened() as image:
-                return image.width * image.height
-        except Exception:  # `decode` will report what is wrong.
-            return 0
-
-    def format(self) -> str | None:
-        """Pillow's name of the file's format; None if it is unreadable."""
-        try:
-            with self.opened() as image:
-                return image.format
-        except Exception:
-            return None
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[Image.Image]:
-        """Opens it with Pillow, without reading its pixels."""
-        encoded = self.encoded
-        if self.directory is not None:
-            # The same file, whose first directory is this one; not copied where it is already.
-            order = "little" if encoded[:2] == b"II" else "big"
-            first = self.directory.to_bytes(4, order)
-            if encoded[4:8] != first:
-                encoded = encoded[:4] + first + encoded[8:]
-        with _quiet_pillow, Image.open(io.BytesIO(encoded), formats=_formats()) as image:
-            if self.frame:
-                image.seek(self.frame)
-            yield image
-
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this Pillow reads."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-def pages(encoded: bytes) -> list[Page]:
-    """The images of full size in a picture file: pages of a TIFF, frames of an animation.
-
-    At least one; thumbnails and other reduced copies are left out.
-    """
-    try:
-        return [Page(encoded, directory=offset) for offset in tiff.Block(encoded).images()]
-    except ValueError:  # No TIFF, or one with 64-bit offsets.
-        pass
-    try:
-        with Page(encoded).opened() as image:
-            # The further images of an MPO file, a camera's JPEG, are previews or the other eye's.
-            count = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
-    except Exception:  # `decode` will report what is wrong.
-        count = 1
-    return [Page(encoded, frame) for frame in range(count)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,29 +32,17 @@ class Layers:
     alpha: np.ndarray | None = None
 
 
-class BadPicture(UserError):
-    """A single picture is damaged or of an unsupported kind; the message names the picture."""
+def decode(source: bytes | str, name: str) -> np.ndarray:
+    """Decodes a picture, the first one of a file with several, by `decode_page`.
 
-
-def read(path: str) -> bytes:
-    """Reads the bytes of a picture file.
+    Args:
+        source: the contents of the file, or its path.
+        name: what error messages call it.
 
     Raises:
-        BadPicture: the path is not a regular file, or it cannot be read.
+        BadPicture: it cannot be read or decoded.
     """
-    try:
-        # Opening a named pipe would block.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise BadPicture(f"The picture {path} is not a file.")
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise BadPicture(f"The picture {path} cannot be read: {error.strerror}.") from error
-
-
-def decode(encoded: bytes, name: str) -> np.ndarray:
-    """Decodes a picture, the first one of a file with several, by `decode_page`."""
-    return decode_page(pages(encoded)[0], name)
+    return decode_page(picture_file.pages(source)[0], name)
 
 
 def decode_page(page: Page, name: str) -> np.ndarray:
@@ -155,52 +64,68 @@ def decode_layers(page: Page, name: str) -> Layers:
     Raises:
         BadPicture: the picture is empty, damaged, far too large, or not a picture.
     """
-    if not page.encoded:
+    with refusing(page, name), page.opened() as image:
+        return _layers(_loaded(image))
+
+
+def decode_deep(page: Page, name: str) -> tuple[np.ndarray, bytes | None]:
+    """Decodes a picture, whose grays keep more than 8 bits.
+
+    Args:
+        page, name: see `decode_layers`.
+
+    Returns:
+        Its upright pixels, and the ICC profile that is to be applied to them, if there is one:
+        uint16 [h, w], grays; or uint8 sRGB [h, w, 3] or, with transparency, [h, w, 4].
+
+    Raises:
+        BadPicture: see `decode_layers`.
+    """
+    with refusing(page, name), page.opened() as image:
+        image = _loaded(image)
+        if image.mode.startswith("I;16"):
+            return np.array(image), image.info.get("icc_profile")
+        layers = _layers(image)
+    if layers.alpha is None:
+        return layers.color, None
+    return np.dstack([layers.color, layers.alpha]), None
+
+
+@contextlib.contextmanager
+def refusing(page: Page, name: str) -> Iterator[None]:
+    """Turns whatever fails while a page is decoded into a `BadPicture` that calls it `name`."""
+    if page.empty:
         raise BadPicture(f"The picture {name} is empty or cannot be read.")
     try:
-        with page.opened() as image:
-            image.load()
-            return _layers(_scale_deep_gray(_upright(image), getattr(image, "tag_v2", {})))
+        yield
+    except BadPicture:
+        raise
     except Image.DecompressionBombError:
         raise BadPicture(
-            f"The picture {name} has more than {2 * Image.MAX_IMAGE_PIXELS // 10**6} million "
-            "pixels: make it smaller."
+            f"The picture {name} has more than {page.max_pixels // 10**6} million pixels: make it "
+            "smaller, or color it with `koalagan colorize --max_megapixels`."
         ) from None
     except Image.UnidentifiedImageError:
+        formats = ", ".join(picture_file.formats())
         raise BadPicture(
-            f"The picture {name} is damaged or in a format other than {', '.join(_formats())}."
+            f"The picture {name} is damaged or in a format other than {formats}."
         ) from None
-    except Exception as error:  # Pillow's parsers let through whatever a broken file provokes.
+    except Exception as error:  # Decoders let through whatever a broken file provokes.
         raise BadPicture(f"The picture {name} cannot be decoded: {one_line(error)}.") from error
 
 
-class _QuietPillow:
-    """Silences Pillow's warnings (size, invalid metadata) while at least one thread decodes.
-
-    `warnings.catch_warnings` alone is not safe here: threads that leave in a different order than
-    they entered would restore each other's filters.
-    """
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._inside = 0
-
-    def __enter__(self):
-        with self._lock:
-            if self._inside == 0:
-                self._filters = contextlib.ExitStack()
-                self._filters.enter_context(warnings.catch_warnings())
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-            self._inside += 1
-
-    def __exit__(self, *_):
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._filters.close()
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation of an image, 1 to 8."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Broken metadata around a good picture: leave it as stored.
+        return 1
 
 
-_quiet_pillow = _QuietPillow()
+def _loaded(image: Image.Image) -> Image.Image:
+    """An image with its pixels, upright."""
+    image.load()
+    return _scale_deep_gray(_upright(image), getattr(image, "tag_v2", {}))
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -268,16 +193,24 @@ def _layers(image: Image.Image) -> Layers:
     return Layers(rgb, rgb)
 
 
+def to_apply(encoded: bytes) -> ImageCms.ImageCmsProfile | None:
+    """An ICC profile; None for that of sRGB, as most are: it would only add rounding errors.
+
+    Raises:
+        ImageCms.PyCMSError, OSError: it is broken.
+    """
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(encoded))
+    name = ImageCms.getProfileDescription(profile)
+    return None if "sRGB" in name and "linear" not in name.lower() else profile
+
+
 def _to_srgb(image: Image.Image) -> Image.Image:
     """Applies the picture's ICC profile; ignores a profile that does not fit, as browsers do."""
     encoded = image.info.get("icc_profile")
     if not encoded:
         return image
     try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(encoded))
-        # Most profiles are sRGB: converting would only add rounding errors.
-        name = ImageCms.getProfileDescription(profile)
-        if "sRGB" in name and "linear" not in name.lower():
+        if not (profile := to_apply(encoded)):
             return image
         converted = ImageCms.profileToProfile(
             image,

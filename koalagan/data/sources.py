@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from koalagan import files
-from koalagan.data import decoding, tfds_datasets
+from koalagan.data import picture_file, tfds_datasets
 from koalagan.data.content_hashes import content_hashes
 from koalagan.data.picture_folder import PICTURE_EXTENSIONS, list_pictures
 from koalagan.errors import UserError, one_line
@@ -110,8 +110,8 @@ def _read(path: str, existed: bool) -> bytes:
         OSError: the file, or the disk that held it, is gone.
     """
     try:
-        return decoding.read(path)
-    except decoding.BadPicture as error:
+        return picture_file.read(path)
+    except picture_file.BadPicture as error:
         if existed and isinstance(error.__cause__, OSError) and not os.access(path, os.F_OK):
             raise error.__cause__ from None
         logging.warning("%s", error)

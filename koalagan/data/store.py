@@ -28,7 +28,7 @@ import numpy as np
 
 from koalagan import progress
 from koalagan.color import resizing
-from koalagan.data import decoding, features, settings, sources, store_files
+from koalagan.data import decoding, features, picture_file, settings, sources, store_files
 from koalagan.errors import UserError, one_line
 
 # Pixels that are decoded at once, on all cores together: resizing takes 16 bytes for each.
@@ -215,12 +215,12 @@ def _prepare_pictures(
     state_file, ids_file = unfinished / "state.json", unfinished / "ids.txt"
     state, ids = _resume(state_file, ids_file, skip=skip)
 
-    def decode(record: tuple[str, bytes]) -> np.ndarray | decoding.BadPicture:
+    def decode(record: tuple[str, bytes]) -> np.ndarray | picture_file.BadPicture:
         name, encoded = record
-        with budget.spent(decoding.Page(encoded).pixels):
+        with budget.spent(picture_file.Page(encoded).pixels):
             try:
                 picture = decoding.decode(encoded, name)
-            except decoding.BadPicture as error:
+            except picture_file.BadPicture as error:
                 return error
             if facts["resize"] == "crop":
                 picture = resizing.center_crop(picture, (height, width))
@@ -235,7 +235,7 @@ def _prepare_pictures(
         while chunk := list(itertools.islice(records, CHUNK)):
             rows = len(ids)
             for (name, _), picture in zip(chunk, pool.map(decode, chunk), strict=True):
-                if isinstance(picture, decoding.BadPicture):
+                if isinstance(picture, picture_file.BadPicture):
                     if not skip:
                         raise _bad_picture(str(picture)) from picture
                     state["skipped"].append(name)

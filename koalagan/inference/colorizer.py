@@ -89,21 +89,15 @@ class Colorizer:
         *,
         saturation: float = 1.0,
         render_size: int | None = None,
-        joined_with: Sequence[np.ndarray] | None = None,
     ) -> list[np.ndarray]:
         """Colors pictures, uint8 [H,W,3] of any sizes, with one call of the network.
 
         Args:
             rgb: the pictures.
             saturation, render_size: see `colorize`.
-            joined_with: pictures of the same sizes that get the colors, with their own lightness;
-                None for `rgb` itself.
         """
         L, ab = self.predict(rgb, render_size)
-        return [
-            self.join(picture, L[row], ab[row], saturation)
-            for row, picture in enumerate(joined_with or rgb)
-        ]
+        return [self.join(picture, L[row], ab[row], saturation) for row, picture in enumerate(rgb)]
 
     def predict(
         self, rgb: Sequence[np.ndarray], render_size: int | None = None
@@ -134,7 +128,7 @@ def _as_rgb(picture: Any) -> np.ndarray:
     """One picture of the kinds that `Colorizer.colorize` takes as uint8 [H,W,3]."""
     if isinstance(picture, (str, os.PathLike)):
         path = os.fspath(picture)
-        return decoding.decode(decoding.read(path), path)
+        return decoding.decode(path, path)
     if isinstance(picture, Image.Image):
         return decoding.to_rgb(picture)
     array = np.asarray(picture)

@@ -9,6 +9,10 @@ edges of objects. On COCO photographs this loses least (`experiments/studies/ups
 is half their size, as much as bicubic, 2.8 against 3.0.
 """
 
+import functools
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
 import tensorflow as tf
 
 from koalagan.color import lab
@@ -37,10 +41,7 @@ def join(
         uint8 [B,H,W,3].
     """
     size = tf.shape(rgb)[1:3]
-    predicted = tf.concat([L, saturation * ab], axis=-1)
-    # Upsampling only: where the picture is smaller, predictions are averaged first.
-    smaller = tf.minimum(size, tf.shape(predicted)[1:3])
-    predicted = tf.image.resize(predicted, smaller, method="bilinear", antialias=True)
+    predicted = prediction_for(size, L, ab, saturation)
     rows = tf.clip_by_value(STRIP // tf.maximum(size[1], 1), 1, tf.maximum(size[0], 1))
     strips = -(-size[0] // rows)
 
@@ -50,9 +51,7 @@ def join(
         def join_strip(number):
             # The last strip repeats the last row.
             here = tf.minimum(number * rows + tf.range(rows), size[0] - 1)
-            strip = tf.gather(picture, here)
-            L_here = lab.lightness(strip)
-            return lab.lab_to_rgb(L_here, upsample(prediction, L_here, here, size))
+            return join_rows(tf.gather(picture, here), here, size, prediction)
 
         joined = tf.map_fn(
             join_strip,
@@ -72,6 +71,94 @@ def join(
 
     # The size of the results of an empty batch would be unknown.
     return tf.cond(tf.shape(rgb)[0] > 0, join_all, lambda: rgb)
+
+
+def prediction_for(
+    size: tf.Tensor, L: tf.Tensor, ab: tf.Tensor, saturation: tf.Tensor | float
+) -> tf.Tensor:
+    """What `join_rows` needs of predictions for pictures of one size.
+
+    Args:
+        size: int32 [2], (height, width) of the pictures.
+        L, ab, saturation: see `join`.
+
+    Returns:
+        float32 [B,h,w,3].
+    """
+    predicted = tf.concat([L, saturation * ab], axis=-1)
+    # Upsampling only: where the picture is smaller, predictions are averaged first.
+    smaller = tf.minimum(size, tf.shape(predicted)[1:3])
+    return tf.image.resize(predicted, smaller, method="bilinear", antialias=True)
+
+
+def join_rows(
+    strip: tf.Tensor,
+    rows: tf.Tensor,
+    size: tf.Tensor,
+    prediction: tf.Tensor,
+    dtype: tf.DType = tf.uint8,
+) -> tf.Tensor:
+    """Some rows of a picture in the predicted colors.
+
+    Args:
+        strip: uint8 or uint16 [R,W,3].
+        rows: int32 [R], their indices.
+        size: int32 [2], (height, width) of the picture.
+        prediction: float32 [h,w,3], one of `prediction_for`.
+        dtype: of the result, uint8 or uint16.
+
+    Returns:
+        `dtype` [R,W,3].
+    """
+    L = lab.lightness(strip)
+    return lab.lab_to_rgb(L, upsample(prediction, L, rows, size), dtype)
+
+
+def join_strips(
+    strips: Iterable[np.ndarray],
+    size: tuple[int, int],
+    L: np.ndarray,
+    ab: np.ndarray,
+    saturation: float = 1.0,
+    bits: int = 8,
+) -> Iterator[np.ndarray]:
+    """One picture in the predicted colors, strip by strip: as `join` gives it.
+
+    Args:
+        strips: the picture from top to bottom, uint8 or uint16 [R,W,3].
+        size: its (height, width).
+        L, ab: see `join`, [h,w,1] and [h,w,2].
+        saturation: factor on the predicted chroma.
+        bits: of each sample of the result, 8 or 16.
+
+    Yields:
+        For each strip, uint8 or uint16 [R,W,3].
+    """
+    prediction = prediction_for(size, L[None], ab[None], saturation)[0]
+    first = 0
+    for strip in strips:
+        rows = np.arange(first, first + len(strip), dtype=np.int32)
+        yield _join_rows(strip.dtype.type, bits)(strip, rows, size, prediction).numpy()
+        first += len(strip)
+
+
+@functools.cache
+def _join_rows(dtype: type, bits: int) -> Callable[..., tf.Tensor]:
+    """`join_rows` as one graph for all sizes, for strips of one type."""
+
+    def join(strip, rows, size, prediction):
+        return join_rows(strip, rows, size, prediction, {8: tf.uint8, 16: tf.uint16}[bits])
+
+    return tf.function(
+        join,
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec([None, None, 3], dtype),
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([2], tf.int32),
+            tf.TensorSpec([None, None, 3], tf.float32),
+        ],
+    )
 
 
 def upsample(prediction: tf.Tensor, L: tf.Tensor, rows: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

@@ -7,18 +7,22 @@ Only a few photographs are in memory at a time.
 import concurrent.futures
 import dataclasses
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from koalagan import progress
 from koalagan.color import detection
-from koalagan.data import decoding
-from koalagan.data.decoding import BadPicture
+from koalagan.data import decoding, picture_file
+from koalagan.data.picture_file import BadPicture, Page
+from koalagan.inference import joining
 from koalagan.inference.colorizer import Colorizer
-from koalagan.photos import memory, metadata, writing
+from koalagan.photos import memory, metadata, scan_writing, scans, writing
 from koalagan.photos.metadata import Metadata
 from koalagan.photos.planning import Job
+from koalagan.photos.scans import Scan
 from koalagan.photos.settings import Rendering, ResultSettings
 
 # The most pixels of photographs in one call of the network; a larger photograph goes alone.
@@ -34,13 +38,17 @@ class Photograph:
         page: its number in its file, from 1.
         pages: how many there are.
         error: why it cannot be colored, if so.
-        rgb: uint8 [H, W, 3], as shown on white; None if it is not to be colored.
+        rgb: uint8 [H, W, 3], as shown on white, or a smaller copy of it; None if it is not to be
+            colored.
         color: uint8 [H, W, 3], the same without transparency.
         alpha: uint8 [H, W]; None if nothing is transparent.
+        scan: reads it strip by strip, where its results are written so.
+        bits: of each sample of its results.
         metadata: of its file.
         keeps_color: whether it has color already, and is copied instead of colored.
-        results: uint8 [H, W, 3], one for each variant.
-        format: Pillow's name of its file's format.
+        results: uint8 [H, W, 3], one for each variant; of a scan, as small as `rgb`.
+        strips: of a scan, one iterator over strips for each variant.
+        format: Pillow's name of the format of its results.
         notes: what a result lacks, a sentence each.
     """
 
@@ -51,10 +59,13 @@ class Photograph:
     rgb: np.ndarray | None = None
     color: np.ndarray | None = None
     alpha: np.ndarray | None = None
+    scan: Scan | None = None
+    bits: int = 8
     metadata: Metadata | None = None
     keeps_color: bool = False
     results: list[np.ndarray] = dataclasses.field(default_factory=list)
-    format: str | None = None
+    strips: list[Iterator[np.ndarray]] = dataclasses.field(default_factory=list)
+    format: str = "PNG"
     notes: list[str] = dataclasses.field(default_factory=list)
 
     @property
@@ -71,19 +82,19 @@ def colorize(
     Raises:
         UserError: a result cannot be written.
     """
-    groups = _opened_ahead(_groups(jobs, rendering.batch_size), results)
+    groups = _opened_ahead(_groups(jobs, rendering.batch_size, results), rendering, results)
     colored = (_color(group, model, rendering) for group in groups)
     return _written_behind(colored, results)
 
 
-def _read(jobs: Sequence[Job]) -> Iterator[tuple[Photograph, decoding.Page | None]]:
-    """Reads files, one photograph for each page.
+def _read(jobs: Sequence[Job], results: ResultSettings) -> Iterator[tuple[Photograph, Page | None]]:
+    """Opens files, one photograph for each page.
 
     The first page comes last, under the name that says whether a file is done.
     """
     for job in jobs:
         try:
-            pages = decoding.pages(decoding.read(job.photograph))
+            pages = picture_file.pages(job.photograph, results.max_megapixels * 10**6)
         except BadPicture as error:
             yield Photograph(job, error=error), None
             continue
@@ -92,11 +103,11 @@ def _read(jobs: Sequence[Job]) -> Iterator[tuple[Photograph, decoding.Page | Non
 
 
 def _groups(
-    jobs: Sequence[Job], batch_size: int
-) -> Iterator[list[tuple[Photograph, decoding.Page | None]]]:
+    jobs: Sequence[Job], batch_size: int, results: ResultSettings
+) -> Iterator[list[tuple[Photograph, Page | None]]]:
     """Groups photographs by call of the network: few, and not too large together."""
     group, pixels = [], 0
-    for photograph, page in _read(jobs):
+    for photograph, page in _read(jobs, results):
         size = page.pixels if page else 0
         if group and (len(group) == batch_size or pixels + size > BATCH_PIXELS):
             yield group
@@ -108,12 +119,14 @@ def _groups(
 
 
 def _opened_ahead(
-    groups: Iterator[list[tuple[Photograph, decoding.Page | None]]], results: ResultSettings
+    groups: Iterator[list[tuple[Photograph, Page | None]]],
+    rendering: Rendering,
+    results: ResultSettings,
 ) -> Iterator[list[Photograph]]:
     """Decodes each group while the previous one is being colored."""
 
     def begin() -> list[concurrent.futures.Future]:
-        return [pool.submit(_open, *one, results) for one in next(groups, [])]
+        return [pool.submit(_open, *one, rendering, results) for one in next(groups, [])]
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         opening = begin()
@@ -123,90 +136,166 @@ def _opened_ahead(
             yield opened
 
 
-def _open(one: Photograph, page: decoding.Page | None, results: ResultSettings) -> Photograph:
+def _open(
+    one: Photograph, page: Page | None, rendering: Rendering, results: ResultSettings
+) -> Photograph:
     if page is None:
         return one
     try:
-        layers = decoding.decode_layers(page, one.job.photograph)
+        _decode(one, page, rendering, results)
     except BadPicture as error:
         one.error = error
         return one
-    one.format = page.format()
     is_colored = detection.has_any_color if results.keep_color else detection.has_color
-    if not results.recolor and is_colored(layers.rgb):
+    if not results.recolor and is_colored(one.rgb):
         one.keeps_color = True
         if one.pages == 1:  # The file itself is copied.
+            one.rgb, one.notes = None, []
             return one
-        one.results = [layers.color] * len(one.job.targets)
-    else:
-        one.rgb, one.color = layers.rgb, layers.color
-    one.alpha = layers.alpha
-    one.metadata = metadata.read(page.encoded)
+        count = len(one.job.targets)
+        one.results = [one.color] * count
+        if one.scan:
+            one.strips = [_with_bits(one.scan.strips(), one.bits) for _ in range(count)]
+        one.rgb = None
+    one.metadata = metadata.read(page.source, page.max_pixels)
     return one
+
+
+def _decode(one: Photograph, page: Page, rendering: Rendering, results: ResultSettings) -> None:
+    """Sets a photograph's pixels, and how its results are written.
+
+    Raises:
+        BadPicture: it cannot be decoded, or does not fit into memory.
+    """
+    name = one.job.photograph
+    header = page.header
+    one.format = writing.format_of(
+        one.job.targets[0], header.format if results.format == "same" else None
+    )
+    one.bits, note = _depth(header.bits, one.format, results.depth)
+    if note:
+        one.notes.append(note)
+    large = page.pixels > scans.LARGE
+    if one.bits == 16 or (large and one.format in scan_writing.FORMATS and scans.supported()):
+        one.scan = Scan(page, name)
+    if one.scan and large:
+        one.rgb = one.color = one.scan.reduced()
+        return
+    memory.check((header.height, header.width), name, rendering.variants)
+    layers = decoding.decode_layers(page, name)
+    one.rgb, one.color, one.alpha = layers.rgb, layers.color, layers.alpha
+
+
+def _depth(bits: int, format: str, depth: str) -> tuple[int, str | None]:
+    """The bits of each sample of a result, and what is to be said of them.
+
+    Args:
+        bits: those of the photograph.
+        format: of the result.
+        depth: as `ResultSettings.depth`.
+    """
+    if depth == "8" or (depth == "auto" and bits <= 8):
+        return 8, None
+    if format not in scan_writing.DEEP:
+        return 8, f"its result has 8 bits a sample, which is all that {format} has a place for."
+    if not scans.supported():
+        return 8, "its result has 8 bits a sample: pip install 'koalagan[scans]' for 16."
+    return 16, None
 
 
 def _color(group: list[Photograph], model: Colorizer, rendering: Rendering) -> list[Photograph]:
     """Sets the results of those photographs of a group that can be colored, or their error."""
-    gray = []
-    for one in group:
-        if one.rgb is None:
-            continue
-        try:
-            memory.check(one.rgb, one.job.photograph, rendering.variants)
-            gray.append(one)
-        except BadPicture as error:
-            one.error = error
+    gray = [one for one in group if one.rgb is not None and not one.error]
     if not gray:
         return group
     try:
-        passes = [
-            model.colorize_batch(
-                [one.rgb for one in gray],
-                joined_with=[one.color for one in gray],
-                saturation=rendering.saturation,
-                render_size=rendering.render_size,
-            )
-            for _ in range(rendering.variants)
-        ]
+        passes = [_color_once(gray, model, rendering) for _ in range(rendering.variants)]
     except tf.errors.ResourceExhaustedError:
         if len(gray) == 1:
-            gray[0].error = memory.too_large(gray[0].rgb, gray[0].job.photograph)
+            gray[0].error = memory.too_large(gray[0].rgb.shape[:2], gray[0].job.photograph)
         else:
             for one in gray:
                 _color([one], model, rendering)
         return group
     for one, *results in zip(gray, *passes, strict=True):
-        one.results = results
+        one.results = [result for result, _ in results]
+        one.strips = [strips for _, strips in results if strips]
     return group
+
+
+def _color_once(
+    gray: list[Photograph], model: Colorizer, rendering: Rendering
+) -> list[tuple[np.ndarray, Iterator[np.ndarray] | None]]:
+    """A result of each photograph, and of a scan its strips."""
+    predictions = model.predict([one.rgb for one in gray], rendering.render_size)
+    results = []
+    for one, L, ab in zip(gray, *predictions, strict=True):
+        strips = None
+        if one.scan:
+            strips = joining.join_strips(
+                one.scan.strips(), one.scan.size, L, ab, rendering.saturation, one.bits
+            )
+        results.append((model.join(one.color, L, ab, rendering.saturation), strips))
+    return results
+
+
+def _watched(
+    strips: Iterator[np.ndarray], scan: Scan, stopped: threading.Event
+) -> Iterator[np.ndarray]:
+    """Shows the progress of large scans; raises `InterruptedError` once `stopped` is set."""
+    height, width = scan.size
+    total = height if height * width > scans.LARGE else 0
+    with progress.bar(os.path.basename(scan.name), total, unit="row") as bar:
+        for strip in strips:
+            if stopped.is_set():
+                raise InterruptedError
+            yield strip
+            bar.update(len(strip))
+
+
+def _with_bits(strips: Iterator[np.ndarray], bits: int) -> Iterator[np.ndarray]:
+    """Strips, uint8 or uint16, with `bits` in each sample."""
+    for strip in strips:
+        if strip.dtype == np.uint8 and bits == 16:
+            strip = strip.astype(np.uint16) * 257
+        elif strip.dtype == np.uint16 and bits == 8:
+            strip = np.round(strip / np.float32(257)).astype(np.uint8)
+        yield strip
 
 
 def _written_behind(
     groups: Iterable[list[Photograph]], results: ResultSettings
 ) -> Iterator[Photograph]:
     """Writes the results of each group while the next one is being colored."""
+    stopped = threading.Event()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        begun = []
-        for group in groups:
-            previous, begun = begun, [pool.submit(_write, one, results) for one in group]
-            yield from (future.result() for future in previous)
-        yield from (future.result() for future in begun)
+        try:
+            begun = []
+            for group in groups:
+                previous = begun
+                begun = [pool.submit(_write, one, results, stopped) for one in group]
+                yield from (future.result() for future in previous)
+            yield from (future.result() for future in begun)
+        except BaseException:
+            stopped.set()  # The end of the pool waits for what it writes.
+            raise
 
 
-def _write(one: Photograph, results: ResultSettings) -> Photograph:
+def _write(one: Photograph, results: ResultSettings, stopped: threading.Event) -> Photograph:
     try:
         if one.keeps_color and one.job.copy and one.pages == 1:
             writing.copy(one.job.photograph, one.job.copy)
-        for target, result in zip(one.job.page_targets(one.page), one.results, strict=False):
+        targets = one.job.page_targets(one.page)
+        for number, (target, result) in enumerate(zip(targets, one.results, strict=False)):
             if one.page > 1 and not results.overwrite and os.path.exists(target):
                 raise BadPicture(f"{target} exists already: pass --overwrite to replace it.")
-            one.notes = writing.write(
-                target,
-                result,
-                alpha=one.alpha,
-                format=one.format if results.format == "same" else None,
-                quality=results.quality,
-                metadata=one.metadata,
-            )
+            options = {"quality": results.quality, "metadata": one.metadata, "format": one.format}
+            if one.scan:
+                strips = _watched(one.strips[number], one.scan, stopped)
+                notes = scan_writing.write(target, strips, one.scan, bits=one.bits, **options)
+            else:
+                notes = writing.write(target, result, alpha=one.alpha, **options)
+            one.notes = list(dict.fromkeys([*one.notes, *notes]))
     except BadPicture as error:
         one.error = error
     return one

@@ -9,10 +9,10 @@ from koalagan import progress
 from koalagan.errors import UserError
 from koalagan.inference import colorizer
 from koalagan.inference.colorizer import Colorizer
-from koalagan.photos import bulk, film_files, films, planning
+from koalagan.photos import bulk, film_files, films, planning, scan_writing, scans, writing
 from koalagan.photos.contact_sheet import ContactSheet
 from koalagan.photos.planning import Job
-from koalagan.photos.settings import ColorizeSettings, Rendering, ResultSettings
+from koalagan.photos.settings import FORMATS, ColorizeSettings, Rendering, ResultSettings
 
 
 def colorize_files(photographs: Sequence[str], settings: ColorizeSettings) -> dict[str, str]:
@@ -36,6 +36,7 @@ def colorize_files(photographs: Sequence[str], settings: ColorizeSettings) -> di
     results, rendering = settings.results, settings.rendering
     output_dir = settings.folders.output_dir
     _check_contact_sheet(results.contact_sheet)
+    _check_depth(results)
     if results.recolor and results.keep_color:
         raise UserError("--recolor and --keep_color exclude each other: pass one of them.")
     jobs = planning.plan(
@@ -69,6 +70,19 @@ def _say(text: str) -> None:
 def _check_contact_sheet(path: str | None) -> None:
     if path and not path.lower().endswith((".html", ".htm")):
         raise UserError(f"--contact_sheet={path} must name an HTML page: use the extension .html.")
+
+
+def _check_depth(results: ResultSettings) -> None:
+    if results.depth != "16":
+        return
+    if not scans.supported():
+        raise UserError("--depth=16 needs pyvips: pip install 'koalagan[scans]'.")
+    format = writing.format_of(f"x{FORMATS.get(results.format, '.png')}")
+    if format not in scan_writing.DEEP:
+        raise UserError(
+            f"--depth=16 does not go with --format={results.format}, which holds 8 bits a sample: "
+            "pass --format=png or --format=tiff."
+        )
 
 
 def _check_variants(model: Colorizer, rendering: Rendering) -> None:

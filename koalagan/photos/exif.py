@@ -8,8 +8,10 @@ written anew: entries are removed from their directory, and all values stay wher
 """
 
 import dataclasses
+import mmap
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
 
 from koalagan.data.tiff import X_RESOLUTION, Y_RESOLUTION, Block, Entry
 
@@ -210,19 +212,43 @@ def _directory(
     return bytes(table) + bytes(4) + bytes(values)
 
 
-def into_tiff(data: bytes, block: bytes, others: Iterable[tuple[int, bytes]] = ()) -> bytes:
-    """A TIFF file with the entries of an EXIF block in its first directory, in their byte order.
+def into_tiff(
+    path: Path,
+    block: bytes,
+    others: Iterable[tuple[int, bytes]] = (),
+    without: Collection[int] = (),
+) -> None:
+    """Puts the entries of an EXIF block into the directory of a TIFF file, in their byte order.
 
     Args:
-        data: a TIFF file with one picture of 8 bits a sample, whose bytes have no order.
+        path: a TIFF file with one picture. Samples of 16 bits must have the block's byte order
+            already, whatever the file says.
         block: the EXIF block, or b"".
         others: further tags and their bytes, such as XMP.
+        without: tags of the file that are left out, unless the block has them.
 
     Raises:
-        ValueError: `data` or `block` is not what it should be.
+        ValueError: the file or `block` is not what it should be.
     """
-    target = Block(data)
-    order = target.order
+    with path.open("r+b") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as contents:
+            target = Block(contents)
+            own = [entry for entry in target.directory(target.first) if entry.tag not in without]
+            order, end = target.order, len(contents)
+        order, entries, inner = _completed(order, own, block, others)
+        # Behind everything else, where the header points to.
+        start = end + end % 2
+        file.seek(end)
+        file.write(bytes(end % 2) + _directory(order, start, entries, inner))
+        file.seek(0)
+        file.write(struct.pack(order + "2sHI", _mark(order), 42, start))
+
+
+def _completed(
+    own_order: str, own: Iterable[Entry], block: bytes, others: Iterable[tuple[int, bytes]]
+) -> tuple[str, list[Entry], dict[int, list[Entry]]]:
+    """The byte order, entries and inner directories of a file with an EXIF block."""
+    order = own_order
     carried: list[Entry] = []
     inner = {}
     if block:
@@ -234,17 +260,14 @@ def into_tiff(data: bytes, block: bytes, others: Iterable[tuple[int, bytes]] = (
                 inner[tag] = [one for one in source.directory(offset) if one.tag != _MAKER_NOTE]
     carried += [Entry(tag, 1, len(value), value, b"") for tag, value in others]
     tags = {entry.tag for entry in carried}
-    own = list(_ordered(target, order))
-    entries = [entry for entry in own if entry.tag not in tags] + carried
-    padded = data + bytes(len(data) % 2)
-    directory = _directory(order, len(padded), entries, inner)
-    return struct.pack(order + "2sHI", _mark(order), 42, len(padded)) + padded[8:] + directory
+    turned = own if order == own_order else _turned(own)
+    return order, [entry for entry in turned if entry.tag not in tags] + carried, inner
 
 
-def _ordered(block: Block, order: str) -> Iterator[Entry]:
-    """The entries of the first directory, in another byte order."""
-    for entry in block.directory(block.first):
-        word = _WORD.get(entry.type, 1) if order != block.order else 1
+def _turned(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Entries in the other byte order."""
+    for entry in entries:
+        word = _WORD.get(entry.type, 1)
         value = entry.value
         if word > 1:
             words = [value[at : at + word][::-1] for at in range(0, len(value), word)]

@@ -1,9 +1,7 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """Whether a picture fits into memory: Linux kills a process that asks for more than there is."""
 
-import numpy as np
-
-from koalagan.data.decoding import BadPicture
+from koalagan.data.picture_file import BadPicture
 
 # The peak of coloring at full size: 0.6 GB were measured for 24 megapixels, in addition to the
 # program and the model. Each further variant is held, and held again while it is written.
@@ -11,11 +9,11 @@ _BYTES_PER_PIXEL = 40
 _BYTES_PER_PIXEL_OF_A_VARIANT = 2 * 3
 
 
-def check(rgb: np.ndarray, name: str, variants: int = 1) -> None:
+def check(size: tuple[int, int], name: str, variants: int = 1) -> None:
     """Checks that there is enough memory to color a picture.
 
     Args:
-        rgb: the picture, uint8 [H, W, 3].
+        size: its (height, width).
         name: its name in the message.
         variants: how many results are held.
 
@@ -23,13 +21,13 @@ def check(rgb: np.ndarray, name: str, variants: int = 1) -> None:
         BadPicture: there is not.
     """
     per_pixel = _BYTES_PER_PIXEL + (variants - 1) * _BYTES_PER_PIXEL_OF_A_VARIANT
-    if rgb.shape[0] * rgb.shape[1] * per_pixel > available():
-        raise too_large(rgb, name)
+    if size[0] * size[1] * per_pixel > available():
+        raise too_large(size, name)
 
 
-def too_large(rgb: np.ndarray, name: str) -> BadPicture:
-    """The error for a picture, uint8 [H, W, 3], that does not fit into memory."""
-    height, width = rgb.shape[:2]
+def too_large(size: tuple[int, int], name: str) -> BadPicture:
+    """The error for a picture of the size (height, width) that does not fit into memory."""
+    height, width = size
     return BadPicture(
         f"The picture {name} ({width}x{height} pixels) does not fit into memory: make it smaller."
     )

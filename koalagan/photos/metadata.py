@@ -7,14 +7,15 @@ format.
 """
 
 import dataclasses
+import mmap
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from koalagan.data import decoding
+from koalagan.data import picture_file
 from koalagan.data.tiff import Block
 from koalagan.photos import exif
 
@@ -107,12 +108,17 @@ class Metadata:
                 left_out.append(f"{name}, which {format} has no place for")
         return options, left_out
 
-    def complete(self, path: Path) -> None:
-        """Adds EXIF, XMP and IPTC to a TIFF file that was written without."""
+    def complete(self, path: Path, without: Collection[int] = ()) -> None:
+        """Adds EXIF, XMP and IPTC to a TIFF file that was written without.
+
+        Args:
+            path: the file.
+            without: tags that it has and must not have.
+        """
         others = [(exif.XMP, self.xmp.encode()), (exif.IPTC, self.iptc)]
         others = [(tag, value) for tag, value in others if value]
-        if self.exif or others:
-            path.write_bytes(exif.into_tiff(path.read_bytes(), self.exif, others))
+        if self.exif or others or without:
+            exif.into_tiff(path, self.exif, others, without)
 
 
 def _app13(iptc: bytes) -> bytes:
@@ -125,16 +131,22 @@ def _app13(iptc: bytes) -> bytes:
     return b"\xff\xed" + (2 + len(segment)).to_bytes(2, "big") + segment
 
 
-def read(encoded: bytes) -> Metadata:
-    """Reads the metadata of an encoded photograph; what cannot be read is named as `unread`."""
+def read(source: bytes | str, max_pixels: int = picture_file.MAX_PIXELS) -> Metadata:
+    """Reads the metadata of a photograph; what cannot be read is named as `unread`.
+
+    Args:
+        source: its file's contents or path.
+        max_pixels: metadata of larger pictures is not read.
+    """
     try:
-        with decoding.Page(encoded).opened() as image:
-            return _read(image, encoded)
+        page = picture_file.Page(source, max_pixels=max_pixels)
+        with picture_file.mapped(source) as contents, page.opened() as image:
+            return _read(image, contents)
     except Exception:  # Not a picture, as its decoding says.
         return Metadata()
 
 
-def _read(image: Image.Image, encoded: bytes) -> Metadata:
+def _read(image: Image.Image, encoded: bytes | mmap.mmap) -> Metadata:
     found: dict[str, Any] = {}
     unread = []
 

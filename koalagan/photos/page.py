@@ -145,12 +145,11 @@ def color_file(
     Raises:
         UserError: the file is not a picture, or does not fit into memory.
     """
-    encoded = decoding.read(path)
-    rgb = decoding.decode(encoded, path)
-    memory.check(rgb, path)
+    rgb = decoding.decode(path, path)
+    memory.check(rgb.shape[:2], path)
     colored = model.colorize(rgb, saturation=saturation)
     result = os.path.join(folder, f"{Path(path).stem}-colored.png")
-    writing.write(result, colored, metadata=metadata.read(encoded))
+    writing.write(result, colored, metadata=metadata.read(path))
     height, width = rgb.shape[:2]
     text = f"{width} x {height} pixels."
     if has_color(rgb):

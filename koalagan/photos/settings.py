@@ -29,6 +29,12 @@ class ResultSettings:
         choices=(*FORMATS, "same"),
     )
     quality: int = option(95, "The quality of JPEG and WebP results.", minimum=1, maximum=100)
+    depth: str = option(
+        "auto",
+        "The bits of each sample of a result. auto: 16 for photographs that have more than 8, in "
+        "formats that hold them (PNG, TIFF), else 8.",
+        choices=("auto", "8", "16"),
+    )
     suffix: str = option("", "Text to append to the names of results, such as _colorized.")
     overwrite: bool = option(True, "Replace existing results; otherwise they are an error.")
     skip_existing: bool = option(False, "Skip photographs whose results exist.")
@@ -39,6 +45,11 @@ class ResultSettings:
         False,
         "Copy photographs with any color at all, also those that look like toned, yellowed or "
         "stamped prints; in films, frames in color.",
+    )
+    max_megapixels: int = option(
+        500,
+        "The largest photograph to color, in megapixels. A small file can claim any size.",
+        minimum=1,
     )
     contact_sheet: str | None = option(
         None,

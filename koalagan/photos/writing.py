@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from koalagan import files
-from koalagan.data.decoding import BadPicture
+from koalagan.data.picture_file import BadPicture
 from koalagan.errors import UserError, one_line
 from koalagan.photos.metadata import Metadata
 
@@ -52,9 +52,7 @@ def write(
         BadPicture: the format cannot store it.
         UserError: it cannot be written.
     """
-    extension = os.path.splitext(target)[1].lower()
-    format = format or Image.registered_extensions().get(extension, "PNG")
-    format = _WRITTEN_AS.get(format, format)
+    format = format_of(target, format)
     options, left_out = metadata.options(format) if metadata else ({}, [])
     if alpha is not None and format in _WITH_ALPHA:
         rgb = np.dstack([rgb, alpha])
@@ -85,6 +83,18 @@ def write(
             return [f"its result is without its metadata, which cannot be written ({reason})."]
         # A limit of the format, such as WebP's 16383 pixels.
         raise BadPicture(f"{target} cannot be written: {one_line(error)}.") from error
+
+
+def format_of(target: str, format: str | None = None) -> str:
+    """Pillow's name of the format that `write` gives a file.
+
+    Args:
+        target: its path.
+        format: see `write`.
+    """
+    extension = os.path.splitext(target)[1].lower()
+    format = format or Image.registered_extensions().get(extension, "PNG")
+    return _WRITTEN_AS.get(format, format)
 
 
 def copy(photograph: str, target: str) -> None:

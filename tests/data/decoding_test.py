@@ -5,6 +5,7 @@ import concurrent.futures
 import io
 import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from helpers import tiff_files
 from helpers.pictures import encode, picture
 from PIL import Image
 
-from koalagan.data import decoding
+from koalagan.data import decoding, picture_file
 from koalagan.errors import UserError
 
 
@@ -214,23 +215,27 @@ def test_decode_refuses_bad_pictures():
     bad.append(png[:200] + bytes(20) + png[220:])
     bad.append(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     for number, encoded in enumerate(bad):
-        with pytest.raises(decoding.BadPicture, match=f"holiday/{number}.jpg") as info:
+        with pytest.raises(picture_file.BadPicture, match=f"holiday/{number}.jpg") as info:
             decoding.decode(encoded, f"holiday/{number}.jpg")
         assert isinstance(info.value, UserError)
         assert "\n" not in str(info.value) and str(info.value).endswith(".")
 
 
-def test_decode_refuses_decompression_bombs_and_is_quiet_about_large_pictures(
-    monkeypatch,
-):
+def test_decode_refuses_decompression_bombs_and_is_quiet_about_large_pictures(monkeypatch):
     encoded = encode(picture(height=10, width=10))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
-        assert decoding.decode(encoded, "x").shape == (10, 10, 3)
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
-        with pytest.raises(decoding.BadPicture, match="The picture x has more than"):
-            decoding.decode(encoded, "x")
+        page = picture_file.Page(encoded, max_pixels=100)
+        assert decoding.decode_page(page, "x").shape == (10, 10, 3)
+        with pytest.raises(picture_file.BadPicture, match="The picture x has more than"):
+            decoding.decode_page(picture_file.Page(encoded, max_pixels=99), "x")
+    assert Image.MAX_IMAGE_PIXELS == 60
+    # A PNG of a few bytes that claims 200 megapixels.
+    header = struct.pack(">4sII5B", b"IHDR", 20000, 10000, 8, 0, 0, 0, 0)
+    bomb = encoded[:12] + header + struct.pack(">I", zlib.crc32(header)) + encoded[33:]
+    with pytest.raises(picture_file.BadPicture, match="more than 178 million pixels"):
+        decoding.decode(bomb, "x")
 
 
 def test_decode_in_threads_keeps_pictures_and_warning_filters(monkeypatch):
@@ -287,7 +292,7 @@ def test_decode_reads_newer_formats(kind):
 
 
 def gray_levels(encoded):
-    return [int(decoding.decode_page(page, "x")[0, 0, 0]) for page in decoding.pages(encoded)]
+    return [int(decoding.decode_page(page, "x")[0, 0, 0]) for page in picture_file.pages(encoded)]
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -317,8 +322,8 @@ def test_pages_and_frames():
     for kind in ("GIF", "PNG", "WEBP"):
         options = {"lossless": True} if kind == "WEBP" else {}
         assert gray_levels(encode_all(frames, kind, **options)) == [0, 90, 180]
-    assert len(decoding.pages(encode_all(frames, "MPO"))) == 1  # the others are previews
-    assert len(decoding.pages(b"no picture")) == 1
+    assert len(picture_file.pages(encode_all(frames, "MPO"))) == 1  # the others are previews
+    assert len(picture_file.pages(b"no picture")) == 1
 
 
 def encode_all(images, kind, **options):

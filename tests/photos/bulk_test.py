@@ -21,11 +21,11 @@ def batches(monkeypatch):
     """The heights of the pictures in each call of the model."""
     heights = []
 
-    def count(self, rgb, color=Colorizer.colorize_batch, **options):
+    def count(self, rgb, render_size, predict=Colorizer.predict):
         heights.append([picture.shape[0] for picture in rgb])
-        return color(self, rgb, **options)
+        return predict(self, rgb, render_size)
 
-    monkeypatch.setattr(Colorizer, "colorize_batch", count)
+    monkeypatch.setattr(Colorizer, "predict", count)
     return heights
 
 
@@ -43,7 +43,7 @@ def test_the_model_waits_for_neither_files_nor_codecs(model, tmp_path, monkeypat
         finally:
             decoded[os.path.basename(path)].set()
 
-    def slow(self, rgb, color=Colorizer.colorize_batch, **options):
+    def slow(self, rgb, render_size, predict=Colorizer.predict):
         number = next(calls)
         if number + 1 < len(names):
             meanwhile.append(decoded[names[number + 1]].wait(60))
@@ -53,10 +53,10 @@ def test_the_model_waits_for_neither_files_nor_codecs(model, tmp_path, monkeypat
             while not written.exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
             meanwhile.append(written.exists())
-        return color(self, rgb, **options)
+        return predict(self, rgb, render_size)
 
     monkeypatch.setattr(decoding, "decode_layers", decode)
-    monkeypatch.setattr(Colorizer, "colorize_batch", slow)
+    monkeypatch.setattr(Colorizer, "predict", slow)
     assert colorize(model, tmp_path / "out", tmp_path / "photos", batch_size=1) == {}
     assert meanwhile == [True] * 4
 
@@ -79,12 +79,12 @@ def test_photographs_that_exhaust_memory_together_are_colored_one_by_one(
     for number in range(3):
         photograph(tmp_path / "photos" / f"{number}.png", height=9 + number)
 
-    def exhausted(self, rgb, color=Colorizer.colorize_batch, **options):
+    def exhausted(self, rgb, render_size, predict=Colorizer.predict):
         if sum(picture.shape[0] for picture in rgb) > 10:
             raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
-        return color(self, rgb, **options)
+        return predict(self, rgb, render_size)
 
-    monkeypatch.setattr(Colorizer, "colorize_batch", exhausted)
+    monkeypatch.setattr(Colorizer, "predict", exhausted)
     failed = colorize(model, tmp_path / "out", tmp_path / "photos")
     assert list(failed) == [str(tmp_path / "photos" / "2.png")]
     assert "(14x11 pixels) does not fit into memory" in failed[str(tmp_path / "photos" / "2.png")]

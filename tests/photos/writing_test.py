@@ -7,7 +7,7 @@ from helpers.photos import colorize, lab, lightness, photograph, tree
 from PIL import Image
 from skimage.color import rgb2lab
 
-from koalagan.data.decoding import BadPicture
+from koalagan.data.picture_file import BadPicture
 from koalagan.errors import UserError
 from koalagan.photos import writing
 from koalagan.photos.metadata import Metadata
