@@ -29,7 +29,7 @@ from koalagan.data.koala_scenes import drawing
 from koalagan.exporting import savedmodel
 from koalagan.inference import colorizer
 from koalagan.options import option
-from koalagan.photos import metadata
+from koalagan.photos import metadata, scans
 
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 
@@ -103,6 +103,17 @@ def through_signature(signature: Callable[..., dict], encoded: bytes) -> str:
     return "colored"
 
 
+def _through_strips(path: Path) -> None:
+    """Reads a file as `colorize` reads scans; it may be refused."""
+    try:
+        scan = scans.Scan(picture_file.pages(str(path))[0], str(path))
+        rows = sum(len(strip) for strip in scan.strips())
+    except picture_file.BadPicture:
+        return
+    if rows != scan.size[0]:
+        raise AssertionError("the strips have another height")
+
+
 def through_colorize(color: Callable, encoded: bytes, path: Path) -> str:
     """Does what `colorize` does with a file; returns "colored" or "refused".
 
@@ -124,6 +135,7 @@ def through_colorize(color: Callable, encoded: bytes, path: Path) -> str:
         return "refused"
     metadata.read(encoded)
     has_color(rgb)
+    _through_strips(path)
     if color(rgb).shape != rgb.shape:
         raise AssertionError("the result has another size")
     return "colored"

@@ -12,7 +12,7 @@ import collections
 import heapq
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,7 +170,12 @@ def _format(path: str) -> str:
     return {".mkv": "matroska", ".mov": "mov"}.get(Path(path).suffix.lower(), "mp4")
 
 
-def encode(path: Path, pictures: Iterable[tuple[np.ndarray, int]], source: av.VideoStream) -> int:
+def encode(
+    path: Path,
+    pictures: Iterable[tuple[np.ndarray, int]],
+    source: av.VideoStream,
+    mark: Callable[[av.VideoFrame], av.VideoFrame] | None = None,
+) -> int:
     """Writes a part of a film as H.264 in NUT, a container that keeps timestamps unchanged.
 
     Args:
@@ -178,6 +183,7 @@ def encode(path: Path, pictures: Iterable[tuple[np.ndarray, int]], source: av.Vi
         pictures: frames, uint8 [H, W, 3], and their timestamps in the time base of `source`. All
             are scaled to the size of the first.
         source: gives the frame rate, the time base and the pixel aspect ratio.
+        mark: marks frames as interlaced; None for progressive ones.
 
     Returns:
         The number of frames.
@@ -194,6 +200,9 @@ def encode(path: Path, pictures: Iterable[tuple[np.ndarray, int]], source: av.Vi
             for rgb, time in pictures:
                 if output is None:
                     output = _add_video_stream(container, source, *rgb.shape[:2])
+                    if mark:
+                        flags = av.codec.context.Flags
+                        output.codec_context.flags |= flags.interlaced_dct | flags.interlaced_me
                 rgb = np.ascontiguousarray(rgb)
                 frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
                     width=output.width,  # a film may change its size midway
@@ -203,6 +212,7 @@ def encode(path: Path, pictures: Iterable[tuple[np.ndarray, int]], source: av.Vi
                     dst_color_range="MPEG",
                 )
                 frame.pts, frame.time_base = time, source.time_base
+                frame = mark(frame) if mark else frame
                 container.mux(output.encode(frame))
                 count += 1
             if output is not None:

@@ -11,10 +11,12 @@ interrupted film; when all parts exist, they are assembled and the audio is copi
 
 from __future__ import annotations
 
+import collections
+import functools
 import itertools
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ from koalagan import files, progress
 from koalagan.color.detection import has_color
 from koalagan.errors import UserError
 from koalagan.inference.colorizer import Colorizer
-from koalagan.photos import film_files
+from koalagan.photos import film_fields, film_files
 from koalagan.photos.film_files import BadFilm
 from koalagan.photos.settings import Rendering
 
@@ -36,6 +38,35 @@ PART = 250  # frames
 # Scale of the Gaussian over differences in normalized L: 4 units of L*, which is above film grain
 # and below most edges.
 _MOVED = 0.08
+# A cut changes normalized L by more than this on average, 6 units of L*; movement by less.
+_CUT = 0.12
+_VOTES = 25  # frames, a second
+
+
+class Shots:
+    """Tells frames in color from those in black and white, by the shot that they are in.
+
+    The last frames of a shot vote, so that a frame near the threshold does not flicker.
+
+    Attributes:
+        votes: of the last frames of this shot.
+    """
+
+    def __init__(self):
+        self.votes: collections.deque[bool] = collections.deque(maxlen=_VOTES)
+
+    def in_color(self, rgb: np.ndarray, L: np.ndarray, previous_L: np.ndarray | None) -> bool:
+        """Whether a frame is part of a shot in color.
+
+        Args:
+            rgb: the frame, uint8 [H, W, 3].
+            L: the same in the network's size, [h, w, 1].
+            previous_L: that of the frame before; None for the first one.
+        """
+        if previous_L is not None and np.abs(L - previous_L).mean() > _CUT:
+            self.votes.clear()
+        self.votes.append(has_color(rgb))
+        return 2 * sum(self.votes) > len(self.votes)
 
 
 class Smoother:
@@ -98,6 +129,7 @@ def colorize(
         "saturation": rendering.saturation,
         "render_size": rendering.render_size,
         "keep_color": keep_color,
+        "votes": _VOTES,
     }
     folder = Path(target).with_name(f".{Path(target).name}.parts")
     parts = None
@@ -150,13 +182,17 @@ def _add_parts(
     stream = source.streams.video[0]
     duration = int((stream.duration or 0) * film_files.rate(stream) * stream.time_base)
     total = stream.frames or duration or None
-    smoother = Smoother(rendering.smoothing)
+    smoother, shots = Smoother(rendering.smoothing), Shots()
     smoother.state = parts.smoothed
+    shots.votes.extend(parts.votes)
+    fields = film_fields.order(film)
+    mark = functools.partial(film_fields.marked, order=fields) if fields else None
     frames = itertools.islice(film_files.frames(source, film), parts.frames, None)
     with progress.bar(Path(film).name, total, parts.frames, unit="frame") as bar:
         while first := next(frames, None):
             part = itertools.chain([first], itertools.islice(frames, PART - 1))
-            parts.add(_color(part, model, smoother, rendering, keep_color, bar), stream, smoother)
+            colored = _color(part, model, smoother, rendering, shots if keep_color else None, bar)
+            parts.add(colored, stream, smoother, shots, mark)
 
 
 def _color(
@@ -164,7 +200,7 @@ def _color(
     model: Colorizer,
     smoother: Smoother,
     rendering: Rendering,
-    keep_color: bool,
+    kept: Shots | None,
     bar: tqdm,
 ) -> Iterator[tuple[np.ndarray, int]]:
     """Yields (colored frame, its timestamp), with one batch in memory at a time."""
@@ -172,8 +208,9 @@ def _color(
         pictures = [film_files.pixels(frame) for frame in batch]
         predictions = model.predict(pictures, rendering.render_size)
         for frame, rgb, L, ab in zip(batch, pictures, *predictions, strict=True):
+            previous_L = smoother.state and smoother.state[0]
             smoothed = smoother(L, ab)
-            if keep_color and has_color(rgb):
+            if kept and kept.in_color(rgb, L, previous_L):
                 yield rgb, frame.pts
             else:
                 yield model.join(rgb, L, smoothed, rendering.saturation), frame.pts
@@ -183,8 +220,8 @@ def _color(
 class _Parts:
     """The finished parts of a film, and the state that the next one starts from.
 
-    `state.json` names the finished parts (`000000.nut`, ...), `000003.npz` is the smoother's state
-    after three of them.
+    `state.json` names the finished parts (`000000.nut`, ...), `000003.npz` is the state of the
+    smoother and of the shot after three of them.
 
     Args:
         folder: created if it does not exist. Parts with another fingerprint are deleted.
@@ -204,7 +241,12 @@ class _Parts:
         else:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        self.smoothed = self._read_smoothed() if self._counts else None
+        self.smoothed: tuple[np.ndarray, np.ndarray] | None = None
+        self.votes: list[bool] = []
+        if self._counts:
+            with np.load(folder / f"{len(self._counts):06}.npz") as kept:
+                self.smoothed = kept["L"], kept["ab"]
+                self.votes = kept["votes"].tolist()
 
     @property
     def frames(self) -> int:
@@ -219,21 +261,19 @@ class _Parts:
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06}.nut"
 
-    def _read_smoothed(self) -> tuple[np.ndarray, np.ndarray]:
-        with np.load(self._folder / f"{len(self._counts):06}.npz") as kept:
-            return kept["L"], kept["ab"]
-
     def add(
         self,
         frames: Iterator[tuple[np.ndarray, int]],
         stream: av.VideoStream,
         smoother: Smoother,
+        shots: Shots,
+        mark: Callable[[av.VideoFrame], av.VideoFrame] | None,
     ) -> None:
         """Encodes the next part. It counts as finished once `state.json` names it."""
         number = len(self._counts)
-        count = film_files.encode(self._path(number), frames, stream)
+        count = film_files.encode(self._path(number), frames, stream, mark)
         L, ab = smoother.state
-        np.savez(self._folder / f"{number + 1:06}.npz", L=L, ab=ab)
+        np.savez(self._folder / f"{number + 1:06}.npz", L=L, ab=ab, votes=list(shots.votes))
         self._counts.append(count)
         state = json.dumps({"settings": self._fingerprint, "frames": self._counts})
         files.publish_text(self._folder / "state.json", state)

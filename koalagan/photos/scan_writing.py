@@ -65,7 +65,7 @@ def write(
         UserError: it cannot be written.
     """
     metadata = metadata or Metadata()
-    options, left_out = metadata.options(format)
+    head, left_out = _head(format, metadata)
     if scan.has_alpha and format == "JPEG":
         left_out.append("transparency, which JPEG has no place for")
     source = _Source(strips, scan.size, bits)
@@ -80,10 +80,10 @@ def write(
             if format == "JPEG":
                 image = image.flatten(background=255) if scan.has_alpha else image
                 image.jpegsave(str(path), Q=quality, keep="none")
-                _put_in(path, _jpeg_parts, _head(format, options))
+                _put_in(path, _jpeg_parts, head)
             elif format == "PNG":
                 image.pngsave(str(path), compression=4, keep="none")
-                _put_in(path, _png_parts, _head(format, options))
+                _put_in(path, _png_parts, head)
             else:
                 _save_tiff(image, path, metadata, left_out)
         except pyvips.Error as error:
@@ -178,14 +178,23 @@ def _save_tiff(image: pyvips.Image, path: Path, metadata: Metadata, left_out: li
         image = image.copy(xres=per_millimeter[0], yres=per_millimeter[1])
     image.tiffsave(str(path), keep="none", resunit="inch")
     made_up = () if metadata.dpi else (X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT)
-    metadata.complete(path, made_up)
+    try:
+        metadata.complete(path, made_up)
+    except (ValueError, struct.error) as error:
+        left_out.append(f"metadata, which cannot be written ({one_line(error)})")
 
 
-def _head(format: str, options: dict) -> bytes:
-    """A file of one pixel with the metadata."""
+def _head(format: str, metadata: Metadata) -> tuple[bytes, list[str]]:
+    """A file of one pixel with metadata, and what is left out of it."""
+    options, left_out = metadata.options(format)
     buffer = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(buffer, format, **options)
-    return buffer.getvalue()
+    try:
+        Image.new("RGB", (1, 1)).save(buffer, format, **options)
+    except Exception as error:  # Pillow cannot write all that it reads, and fails in many ways.
+        buffer = io.BytesIO()
+        Image.new("RGB", (1, 1)).save(buffer, format)
+        left_out = [f"metadata, which cannot be written ({one_line(error)})"]
+    return buffer.getvalue(), left_out
 
 
 def _put_in(path: Path, parts, head: bytes) -> None:

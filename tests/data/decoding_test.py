@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import pytest
 from helpers import tiff_files
-from helpers.pictures import encode, picture
+from helpers.pictures import encode, gray_profile, picture
 from PIL import Image
 
 from koalagan.data import decoding, picture_file
@@ -247,20 +247,6 @@ def test_decode_in_threads_keeps_pictures_and_warning_filters(monkeypatch):
     assert list(warnings.filters) == before
     for number, rgb in enumerate(decoded):
         np.testing.assert_array_equal(rgb, picture(number % 8, height=10, width=10))
-
-
-def gray_profile(gamma):
-    """An ICC profile of grays with a power law (ICC.1:2001-04), which Pillow cannot create."""
-    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
-    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)
-    name = b"desc" + bytes(4) + struct.pack(">I", 5) + b"gray\0" + bytes(79)
-    table, body = struct.pack(">I", 3), b""
-    for tag, data in ((b"desc", name), (b"wtpt", white), (b"kTRC", curve)):
-        table += tag + struct.pack(">II", 128 + 40 + len(body), len(data))
-        body += data
-    header = struct.pack(">I4sI", 168 + len(body), b"lcms", 0x02400000) + b"mntrGRAYXYZ "
-    header += bytes(12) + b"acsp" + bytes(28) + white[8:]
-    return header.ljust(128, b"\0") + table + body
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
