@@ -176,7 +176,10 @@ def read(path: str) -> bytes:
         BadPicture: the path is not a regular file, or it cannot be read.
     """
     with _opened_file(path) as file:
-        return file.read()
+        try:
+            return file.read()
+        except OSError as error:  # The disk fails.
+            raise BadPicture(f"The picture {path} cannot be read: {error.strerror}.") from error
 
 
 @contextlib.contextmanager
@@ -206,10 +209,11 @@ def _opened_file(path: str) -> Iterator[BinaryIO]:
         # Opening a named pipe would block.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise BadPicture(f"The picture {path} is not a file.")
-        with open(path, "rb") as file:
-            yield file
+        file = open(path, "rb")
     except OSError as error:
         raise BadPicture(f"The picture {path} cannot be read: {error.strerror}.") from error
+    with file:  # Not above: decoders raise OSError for broken contents.
+        yield file
 
 
 class _PatientPillow:

@@ -62,8 +62,8 @@ class Colorizer:
 
         Args:
             picture: uint8 [H,W], [H,W,1] or [H,W,3] of any size, a Pillow image, the path of a
-                picture file (turned upright and converted to sRGB), or a list of these. Colors
-                are ignored.
+                picture file (its first image, turned upright and converted to sRGB), or a list
+                of these. Colors are ignored.
             saturation: factor on the predicted chroma.
             render_size: the side at which the network sees it, instead of `image_size`: larger
                 sizes give finer, often paler colors.

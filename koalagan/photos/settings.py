@@ -44,7 +44,7 @@ class ResultSettings:
     keep_color: bool = option(
         False,
         "Copy photographs with any color at all, also those that look like toned, yellowed or "
-        "stamped prints; in films, frames in color.",
+        "stamped prints; in films, shots in color.",
     )
     max_megapixels: int = option(
         500,

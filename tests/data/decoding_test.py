@@ -208,7 +208,7 @@ def test_decode_accepts_a_good_picture_with_broken_exif():
         np.testing.assert_array_equal(decoding.decode(encoded, "x"), good)
 
 
-def test_decode_refuses_bad_pictures():
+def test_decode_refuses_bad_pictures(tmp_path):
     jpeg, png = (encode(picture(height=64, width=64), kind) for kind in ("JPEG", "PNG"))
     floats = encode(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF")
     bad = [b"", b"text", jpeg[: len(jpeg) // 2], png[: len(png) // 2], jpeg[:30], floats]
@@ -219,6 +219,11 @@ def test_decode_refuses_bad_pictures():
             decoding.decode(encoded, f"holiday/{number}.jpg")
         assert isinstance(info.value, UserError)
         assert "\n" not in str(info.value) and str(info.value).endswith(".")
+        path = tmp_path / f"{number}.jpg"
+        path.write_bytes(encoded)
+        with pytest.raises(picture_file.BadPicture) as from_a_file:
+            decoding.decode(str(path), f"holiday/{number}.jpg")
+        assert str(from_a_file.value) == str(info.value)
 
 
 def test_decode_refuses_decompression_bombs_and_is_quiet_about_large_pictures(monkeypatch):
