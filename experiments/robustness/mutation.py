@@ -48,6 +48,7 @@ _metrics = functools.partial(
     Mistake, file="evaluation/metrics.py", tests="evaluation/metrics_test.py"
 )
 _pipeline = functools.partial(Mistake, file="data/pipeline.py", tests="data/pipeline_test.py")
+_batches = functools.partial(Mistake, file="data/batches.py", tests="data/pipeline_test.py")
 _checkpoint = functools.partial(
     Mistake, file="training/checkpoint.py", tests="training/checkpoint_test.py"
 )
@@ -170,13 +171,18 @@ MISTAKES = (
     ),
     _pipeline(
         name="a mirrored picture gets the other's embedding",
-        right="array[rows, flipped.astype(int)]",
+        right="array[rows, mirrored.astype(int)]",
         wrong="array[rows, 0]",
     ),
-    _pipeline(
+    _batches(
         name="pictures are flipped upside down",
-        right="pictures[flipped, :, ::-1]",
-        wrong="pictures[flipped, ::-1]",
+        right="rgb[:, :, ::-1]",
+        wrong="rgb[:, ::-1]",
+    ),
+    _batches(
+        name="no picture is flipped",
+        right="tf.where(mirrored[:, None, None, None], rgb[:, :, ::-1], rgb)",
+        wrong="rgb",
     ),
     _pipeline(
         name="every epoch has the same order",
@@ -219,8 +225,8 @@ MISTAKES = (
     ),
     _exif(
         name="values keep the byte order of the file",
-        right="word = _WORD.get(entry.type, 1) if order != block.order else 1",
-        wrong="word = 1",
+        right="turned = own if order == own_order else _turned(own)",
+        wrong="turned = own",
     ),
     _decoding(
         name="16-bit grays ignore their profile",

@@ -1,9 +1,10 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """The conditional GAN: a generator that colors, a discriminator that judges, and their steps.
 
-A batch is `{"L": [B,H,W,1], "ab": [B,H,W,2]}`, float32, normalized (see `koalagan.color.lab`), with
-`"embedding"` [B,1001] and `"segmentation"` [B,h,w,21] where the generator takes them;
-`ColorizationGAN` trains on it through `fit` or `train_step`. No file IO here.
+A batch is one of the pipeline's (uint8 pictures, see `koalagan.data.batches`), or what becomes of
+it on the device: `{"L": [B,H,W,1], "ab": [B,H,W,2]}`, float32, normalized (see
+`koalagan.color.lab`), with `"embedding"` [B,1001] and `"segmentation"` [B,h,w,21] where the
+generator takes them. `ColorizationGAN` trains on it through `fit` or `train_step`. No file IO here.
 
 Two phases, chosen by `compile`: L1 pretraining of the generator alone (`adversarial=False`), then
 the GAN. An adversarial step, in the order of pix2pix (Isola et al. 2017, section 3.3): the
@@ -15,6 +16,7 @@ import keras
 import tensorflow as tf
 
 from koalagan.color import lab
+from koalagan.data import batches
 from koalagan.evaluation import metrics
 from koalagan.training import losses
 
@@ -196,6 +198,7 @@ class ColorizationGAN(keras.Model):
 
     def train_step(self, batch):
         """One step of the current phase; returns the epoch's running means by the papers' names."""
+        batch = batches.for_networks(batch)
         if not self.adversarial:
             return self._pretrain_step(batch)
         L, true_ab = batch["L"], batch["ab"]
@@ -318,6 +321,7 @@ class ColorizationGAN(keras.Model):
         The discriminator uses its moving statistics here, which real and fake pictures share, so
         its losses differ from those of training, where each batch is normalized by its own.
         """
+        batch = batches.for_networks(batch)
         L, ab = batch["L"], batch["ab"]
         predicted = self(batch, training=False)
         weight = tf.shape(L)[0]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from koalagan.data import pipeline
+from koalagan.data import batches, pipeline
 from koalagan.data.store import Store
 from koalagan.errors import UserError
 from koalagan.training import console, gan, run_folder, saving, summaries
@@ -144,7 +144,7 @@ def train_phase(
 
 def validate_finished_epoch(
     model: gan.ColorizationGAN,
-    batches: tf.data.Dataset,
+    validation: tf.data.Dataset,
     epoch: int,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
@@ -153,14 +153,14 @@ def validate_finished_epoch(
     model.reset_metrics()
     everyone.on_epoch_begin(epoch)
     logs = {name: float(mean.result()) for name, mean in model.current_losses().items()}
-    values = model.evaluate(batches, verbose=0, return_dict=True, callbacks=everyone)
+    values = model.evaluate(validation, verbose=0, return_dict=True, callbacks=everyone)
     everyone.on_epoch_end(epoch, {**logs, **{f"val_{name}": v for name, v in values.items()}})
 
 
 def _grid_batch(pictures: Store) -> dict:
     """The first few validation pictures, the same after every epoch."""
-    batches = pipeline.evaluation_batches(pictures, batch_size=min(GRID_PICTURES, len(pictures)))
-    return next(iter(batches))
+    first = pipeline.evaluation_batches(pictures, batch_size=min(GRID_PICTURES, len(pictures)))
+    return batches.for_networks(next(iter(first)))
 
 
 def _diverged(error: gan.NotFinite, training: Store, settings: RunSettings) -> UserError:

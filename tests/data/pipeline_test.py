@@ -9,7 +9,7 @@ import skimage.color
 import tensorflow as tf
 from helpers import stores
 
-from koalagan.data import pipeline
+from koalagan.data import batches, pipeline
 from koalagan.data.store import Store
 
 COUNT = 10
@@ -58,13 +58,17 @@ def plain(store):
 
 
 def training(store, steps, *, batch_size=4, seed=7, **options):
-    batches = pipeline.training_batches(store, batch_size=batch_size, seed=seed, **options)
-    return list(itertools.islice(batches.as_numpy_iterator(), steps))
+    given = pipeline.training_batches(store, batch_size=batch_size, seed=seed, **options)
+    return list(itertools.islice(for_networks(given), steps))
 
 
 def evaluation(store, batch_size):
-    batches = pipeline.evaluation_batches(store, batch_size=batch_size)
-    return list(batches.as_numpy_iterator())
+    return list(for_networks(pipeline.evaluation_batches(store, batch_size=batch_size)))
+
+
+def for_networks(given):
+    """Batches of the pipeline as the networks take them, in NumPy."""
+    return given.map(batches.for_networks).as_numpy_iterator()
 
 
 def rows_and_flips(batch):
@@ -82,9 +86,9 @@ def shown(batch):
     return np.concatenate([(batch["L"] + 1) * 50, batch["ab"] * 110], axis=-1)
 
 
-def assert_same(batches, others):
-    assert len(batches) == len(others)
-    for batch, other in zip(batches, others, strict=True):
+def assert_same(some, others):
+    assert len(some) == len(others)
+    for batch, other in zip(some, others, strict=True):
         assert batch.keys() == other.keys()
         for name in batch:
             np.testing.assert_array_equal(batch[name], other[name])
@@ -96,16 +100,38 @@ def assert_same(batches, others):
 @pytest.mark.parametrize("make", [pipeline.evaluation_batches, pipeline.training_batches])
 def test_a_batch_follows_the_contract(store, make):
     seed = {"seed": 0} if make is pipeline.training_batches else {}
-    batches = make(store, batch_size=4, **seed)
-    shapes = {"L": (*SIZE, 1), "ab": (*SIZE, 2), "embedding": (1001,)}
-    assert batches.element_spec == {
-        name: tf.TensorSpec((None, *shape), tf.float32) for name, shape in shapes.items()
+    given = make(store, batch_size=4, **seed)
+    assert given.element_spec == {
+        "rgb": tf.TensorSpec((None, *SIZE, 3), tf.uint8),
+        "mirrored": tf.TensorSpec((None,), tf.bool),
+        "embedding": tf.TensorSpec((None, 1001), tf.float32),
     }
-    batch = next(batches.as_numpy_iterator())
+    shapes = {"L": (*SIZE, 1), "ab": (*SIZE, 2), "embedding": (1001,)}
+    batch = next(for_networks(given))
+    assert batch.keys() == shapes.keys()
     for name, shape in shapes.items():
         assert batch[name].shape == (4, *shape) and batch[name].dtype == np.float32
     assert -1 <= batch["L"].min() < -0.5 and 0.5 < batch["L"].max() <= 1
     assert -1 <= batch["ab"].min() < -0.3 and 0.3 < batch["ab"].max() <= 1
+
+
+def test_the_pipeline_delivers_what_lies_in_the_store(segmented):
+    """Pictures are not mirrored and nothing is converted before the step."""
+    (batch,) = pipeline.training_batches(segmented, batch_size=COUNT, seed=7).take(1)
+    rows = pipeline.epoch_order(7, 0, COUNT)
+    mirrored = pipeline.flips(7, 0, rows)
+    assert 0 < mirrored.sum() < COUNT
+    np.testing.assert_array_equal(batch["rgb"], pictures()[rows])
+    np.testing.assert_array_equal(batch["mirrored"], mirrored)
+    assert batch["segmentation"].dtype == tf.float16
+    (batch,) = pipeline.evaluation_batches(segmented, batch_size=COUNT)
+    np.testing.assert_array_equal(batch["rgb"], pictures())
+    assert not np.any(batch["mirrored"])
+
+
+def test_what_the_networks_take_is_left_alone():
+    given = {"L": tf.zeros([1, 2, 2, 1]), "ab": tf.ones([1, 2, 2, 2])}
+    assert batches.for_networks(given) == given
 
 
 def test_a_store_without_embedding_gives_batches_without(store, plain):
@@ -143,11 +169,11 @@ def test_the_order_is_a_permutation_that_depends_only_on_seed_and_epoch():
 
 
 def test_an_epoch_follows_its_order_and_drops_only_the_partial_batch(store):
-    batches = training(store, 6)
+    found = training(store, 6)
     dropped = []
     for epoch in range(3):
         rows = np.concatenate(
-            [rows_and_flips(batch)[0] for batch in batches[2 * epoch : 2 * epoch + 2]]
+            [rows_and_flips(batch)[0] for batch in found[2 * epoch : 2 * epoch + 2]]
         )
         np.testing.assert_array_equal(rows, pipeline.epoch_order(7, epoch, COUNT)[:8])
         assert len(set(rows)) == 8
@@ -157,8 +183,8 @@ def test_an_epoch_follows_its_order_and_drops_only_the_partial_batch(store):
 
 def test_an_epoch_of_whole_batches_shows_every_picture(store):
     for epoch in range(3):
-        batches = training(store, 2, batch_size=5, first_step=2 * epoch)
-        rows = np.concatenate([rows_and_flips(batch)[0] for batch in batches])
+        found = training(store, 2, batch_size=5, first_step=2 * epoch)
+        rows = np.concatenate([rows_and_flips(batch)[0] for batch in found])
         assert sorted(rows) == list(range(COUNT))
 
 
@@ -190,10 +216,10 @@ def test_flips_depend_only_on_seed_epoch_and_row():
 
 
 def test_a_flipped_picture_has_the_embedding_of_its_mirror_image(store):
-    batches = training(store, 8)
+    found = training(store, 8)
     lab = lab_of(pictures())
     seen = []
-    for step, batch in enumerate(batches):
+    for step, batch in enumerate(found):
         rows, flipped = rows_and_flips(batch)
         np.testing.assert_array_equal(flipped, pipeline.flips(7, step // 2, rows))
         seen.extend(flipped)
@@ -207,20 +233,20 @@ def test_a_flipped_picture_has_the_embedding_of_its_mirror_image(store):
 
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 10, 16])
 def test_evaluation_shows_every_picture_once_in_order_and_not_flipped(store, batch_size):
-    batches = evaluation(store, batch_size)
-    sizes = [len(batch["L"]) for batch in batches]
+    found = evaluation(store, batch_size)
+    sizes = [len(batch["L"]) for batch in found]
     assert sizes == [min(batch_size, COUNT - start) for start in range(0, COUNT, batch_size)]
-    rows, flipped = zip(*map(rows_and_flips, batches), strict=True)
+    rows, flipped = zip(*map(rows_and_flips, found), strict=True)
     np.testing.assert_array_equal(np.concatenate(rows), np.arange(COUNT))
     assert not np.concatenate(flipped).any()
-    everything = np.concatenate([shown(batch) for batch in batches])
+    everything = np.concatenate([shown(batch) for batch in found])
     np.testing.assert_allclose(everything, lab_of(pictures()), atol=1e-3)
 
 
 def test_evaluation_batches_can_be_iterated_again(store):
-    batches = pipeline.evaluation_batches(store, batch_size=4)
-    assert_same(list(batches.as_numpy_iterator()), list(batches.as_numpy_iterator()))
-    assert int(batches.cardinality()) == 3  # Keras reads the number of steps from it.
+    given = pipeline.evaluation_batches(store, batch_size=4)
+    assert_same(list(given.as_numpy_iterator()), list(given.as_numpy_iterator()))
+    assert int(given.cardinality()) == 3  # Keras reads the number of steps from it.
 
 
 # The store.
@@ -241,9 +267,9 @@ def test_the_embedding_of_a_batch_is_that_of_its_own_lightness(tmp_path, monkeyp
     # In training, a generator gets what the exported chain computes: network(L).
     stores.tiny_embedding(monkeypatch)
     prepared = stores.prepare(tmp_path, embedding_weights="a")
-    batches = training(prepared, 6) + evaluation(prepared, 8)
-    assert sum(len(batch["L"]) for batch in batches) == 6 * 4 + stores.COUNT
-    for batch in batches:
+    found = training(prepared, 6) + evaluation(prepared, 8)
+    assert sum(len(batch["L"]) for batch in found) == 6 * 4 + stores.COUNT
+    for batch in found:
         expected = batch["L"].reshape(len(batch["L"]), -1) @ stores.matrix("a")
         np.testing.assert_allclose(batch["embedding"], expected, atol=1e-4)
 
