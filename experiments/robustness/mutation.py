@@ -43,6 +43,9 @@ class Mistake:
 
 
 _gan = functools.partial(Mistake, file="training/gan.py", tests="training/gan_test.py")
+_optimizers = functools.partial(
+    Mistake, file="training/optimizers.py", tests="training/gan_test.py"
+)
 _losses = functools.partial(Mistake, file="training/losses.py", tests="training/losses_test.py")
 _metrics = functools.partial(
     Mistake, file="evaluation/metrics.py", tests="evaluation/metrics_test.py"
@@ -78,17 +81,17 @@ MISTAKES = (
         right="losses.gan_loss(self.judge(L, ab, training=False), True",
         wrong="losses.gan_loss(self.judge(L, predicted, training=False), True",
     ),
-    _gan(
+    _optimizers(
         name="NaN gradients under a finite loss are not seen",
         right="finite = tf.math.is_finite(norm)\n",
         wrong="finite = tf.constant(True)\n",
     ),
-    _gan(
+    _optimizers(
         name="float16's gradient norm is not unscaled",
         right="tf.where(finite, norm / scale, 0.0)",
         wrong="tf.where(finite, norm, 0.0)",
     ),
-    _gan(
+    _optimizers(
         name="float16 that is never finite goes on",
         right="finite | (scale >= 1.0)",
         wrong="finite | (scale >= 0.0)",

@@ -18,13 +18,15 @@ class ProgressLine(keras.callbacks.Callback):
         epochs: of the whole run, both phases.
         batch_size: pictures in a step.
         steps: steps in an epoch.
+        every: steps between two readings of the losses.
     """
 
-    def __init__(self, epochs: int, batch_size: int, steps: int):
+    def __init__(self, epochs: int, batch_size: int, steps: int, every: int = 10):
         super().__init__()
         self._epochs = epochs
         self._batch_size = batch_size
         self._steps = steps
+        self._every = every
         self._bar = None
 
     def close(self) -> None:
@@ -33,7 +35,7 @@ class ProgressLine(keras.callbacks.Callback):
             self._bar.close()
 
     def on_epoch_begin(self, epoch, logs=None):
-        done = int(self.model.step) - epoch * self._steps
+        done = self.model.steps_done - epoch * self._steps
         self._trained, self._started = 0, time.monotonic()
         self._name = f"epoch {epoch + 1}/{self._epochs}"
         self._bar = progress.bar(
@@ -41,9 +43,11 @@ class ProgressLine(keras.callbacks.Callback):
         )
 
     def on_train_batch_end(self, batch, logs=None):
-        self._bar.set_postfix_str(
-            " ".join(f"{name} {float(value):.3g}" for name, value in logs.items()), refresh=False
-        )
+        if self.model.steps_done % self._every == 0:
+            self._bar.set_postfix_str(
+                " ".join(f"{name} {float(value):.3g}" for name, value in logs.items()),
+                refresh=False,
+            )
         self._bar.update(self._batch_size)
         self._trained += self._batch_size
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 from koalagan.color import lab
 from koalagan.data import batches
 from koalagan.evaluation import metrics
-from koalagan.training import losses
+from koalagan.training import losses, optimizers
 
 LOSSES = ("loss_D_fake", "loss_D_real", "loss_D", "loss_G_GAN", "loss_G_L1", "loss_G")
 PRETRAINING_LOSSES = ("loss_G_L1", "loss_G")
@@ -49,16 +49,6 @@ class PooledPSNR(keras.metrics.Mean):
         return metrics.decibels(super().result())
 
 
-def loss_scaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """The optimizer, wrapped for float16 where the policy asks for it.
-
-    `keras.Model.compile` wraps only its first optimizer; a GAN has two, and both overflow.
-    """
-    if keras.mixed_precision.dtype_policy().compute_dtype == "float16":
-        return keras.mixed_precision.LossScaleOptimizer(optimizer)
-    return optimizer
-
-
 class ColorizationGAN(keras.Model):
     """A generator and a discriminator trained together.
 
@@ -69,6 +59,7 @@ class ColorizationGAN(keras.Model):
             variables, so that a checkpoint of any step holds the same things in both phases.
         step: int64, training steps done, over both phases.
         adversarial_step: int64, those of the adversarial phase.
+        steps_done: the same as `step`, counted in Python: nobody waits for a device to read it.
         bad_step, bad_losses: the first step, from 0, whose losses or gradients were NaN or infinite
             (-1 while there is none), and its losses in the order of `LOSSES`.
     """
@@ -88,9 +79,11 @@ class ColorizationGAN(keras.Model):
         self.generator = generator
         self.discriminator = discriminator
         adam = keras.optimizers.Adam
-        self.pretraining_optimizer = loss_scaled(adam(pretrain_learning_rate))
-        self.generator_optimizer = loss_scaled(adam(generator_learning_rate, beta_1=0.5))
-        self.discriminator_optimizer = loss_scaled(adam(discriminator_learning_rate, beta_1=0.5))
+        self.pretraining_optimizer = optimizers.loss_scaled(adam(pretrain_learning_rate))
+        self.generator_optimizer = optimizers.loss_scaled(adam(generator_learning_rate, beta_1=0.5))
+        self.discriminator_optimizer = optimizers.loss_scaled(
+            adam(discriminator_learning_rate, beta_1=0.5)
+        )
         self.pretraining_optimizer.build(generator.trainable_variables)
         self.generator_optimizer.build(generator.trainable_variables)
         self.discriminator_optimizer.build(discriminator.trainable_variables)
@@ -107,6 +100,7 @@ class ColorizationGAN(keras.Model):
             "colorfulness": keras.metrics.Mean("colorfulness"),
         }
         self.adversarial = False
+        self.steps_done = 0
         self.built = True
 
     def compile(
@@ -137,6 +131,22 @@ class ColorizationGAN(keras.Model):
         self.l1_weight = l1_weight
         self.gan_loss = gan_loss
         self.discriminator_every = discriminator_every
+        self.steps_done = int(self.step)
+
+    def make_train_function(self, force=False):
+        """Makes the compiled step of `fit`, which counts `steps_done`."""
+        self.steps_done = int(self.step)  # a checkpoint may have been restored
+        if self.train_function is not None and not force:
+            return
+        super().make_train_function(force)
+        step = self.train_function
+
+        def counted(iterator):
+            results = step(iterator)
+            self.steps_done += self.steps_per_execution
+            return results
+
+        self.train_function = counted
 
     def current_losses(self) -> dict[str, keras.metrics.Mean]:
         """The running means of the losses that the current phase has, by name."""
@@ -217,7 +227,7 @@ class ColorizationGAN(keras.Model):
             loss_G_L1 = self.l1_weight * losses.pixel_loss(predicted_ab, true_ab, self.pixel_loss)
             loss_G = loss_G_GAN + loss_G_L1
             scaled_loss = self.generator_optimizer.scale_loss(loss_G)
-        finite_G, norm_G = self._apply_gradients(
+        finite_G, norm_G = optimizers.apply_gradients(
             self.generator_optimizer, tape, scaled_loss, self.generator
         )
         losses_G = {"loss_G_GAN": loss_G_GAN, "loss_G_L1": loss_G_L1, "loss_G": loss_G}
@@ -230,7 +240,7 @@ class ColorizationGAN(keras.Model):
             predicted_ab = self(batch, training=True)
             loss = self.l1_weight * losses.pixel_loss(predicted_ab, batch["ab"], self.pixel_loss)
             scaled_loss = self.pretraining_optimizer.scale_loss(loss)
-        finite, norm = self._apply_gradients(
+        finite, norm = optimizers.apply_gradients(
             self.pretraining_optimizer, tape, scaled_loss, self.generator
         )
         values = {"loss_G_L1": loss, "loss_G": loss}
@@ -263,7 +273,7 @@ class ColorizationGAN(keras.Model):
             loss_D_real = losses.gan_loss(real_logits, True, self.gan_loss)
             loss_D = 0.5 * (loss_D_fake + loss_D_real)
             scaled_loss = self.discriminator_optimizer.scale_loss(loss_D)
-        finite, norm = self._apply_gradients(
+        finite, norm = optimizers.apply_gradients(
             self.discriminator_optimizer, tape, scaled_loss, self.discriminator
         )
         values = {"loss_D_fake": loss_D_fake, "loss_D_real": loss_D_real, "loss_D": loss_D}
@@ -276,32 +286,6 @@ class ColorizationGAN(keras.Model):
             accuracy_D_real=tf.reduce_mean(tf.cast(real_logits > threshold, tf.float32)),
         )
         return values, finite
-
-    @staticmethod
-    def _apply_gradients(
-        optimizer: keras.optimizers.Optimizer,
-        tape: tf.GradientTape,
-        scaled_loss: tf.Tensor,
-        network: keras.Model,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Updates a network's weights.
-
-        Returns:
-            Whether the gradients are finite, True where loss scaling skips those that are not, and
-            their global norm, 0 where they are not finite but skipped.
-        """
-        variables = network.trainable_variables
-        gradients = tape.gradient(scaled_loss, variables)
-        norm = tf.cast(tf.linalg.global_norm(gradients), tf.float32)
-        finite = tf.math.is_finite(norm)
-        if isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
-            scale = tf.convert_to_tensor(optimizer.dynamic_scale)
-            # The optimizer skips a step with gradients that are not finite, and halves the scale.
-            # Once it is below 1, scaling is not what makes them overflow: no later step would move.
-            norm = tf.where(finite, norm / scale, 0.0)
-            finite = finite | (scale >= 1.0)
-        optimizer.apply(gradients, variables)
-        return finite, norm
 
     def _end_step(self, values: dict[str, tf.Tensor], gradients_finite: tf.Tensor) -> dict:
         """Counts the step, and keeps the first one that is not finite for `check_finite`."""

@@ -12,6 +12,7 @@ from koalagan.errors import UserError
 from koalagan.training import console, gan, run_folder, saving, summaries
 from koalagan.training.checkpoint import RunCheckpoint
 from koalagan.training.settings import RunSettings
+from koalagan.training.step_callbacks import StepCallbacks
 
 GRID_PICTURES = 8
 
@@ -41,7 +42,8 @@ def train(
     steps = pipeline.steps_per_epoch(len(training), optimization.batch_size)
     epochs = optimization.pretrain_epochs + optimization.epochs
     state = checkpoint.state
-    line = console.ProgressLine(epochs, optimization.batch_size, steps)
+    every = settings.saving.log_every
+    line = console.ProgressLine(epochs, optimization.batch_size, steps, every)
     log = summaries.TensorBoardLog(
         f"{workdir}/tensorboard",
         _grid_batch(validation),
@@ -50,6 +52,7 @@ def train(
         flags=run_folder.kept_values(settings),
         steps=int(model.step),
         validated_steps=state.validated * steps,
+        every=every,
     )
     saver = saving.Saver(checkpoint, steps, settings.saving, before_save=log.flush)
     saver.set_model(model)
@@ -136,7 +139,7 @@ def train_phase(
             # A continued epoch is shorter: it gets a `fit` of its own.
             epochs=epoch + 1 if done else last_epoch,
             validation_data=validation_batches,
-            callbacks=list(callbacks),
+            callbacks=StepCallbacks(list(callbacks), add_history=True, model=model),
             verbose=0,
             shuffle=False,  # the batches are shuffled already; Keras warns that it cannot
         )
@@ -149,7 +152,7 @@ def validate_finished_epoch(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
     """Validates epoch `epoch`, from 0, of a run that was stopped after its last step."""
-    everyone = keras.callbacks.CallbackList(list(callbacks), model=model)
+    everyone = StepCallbacks(list(callbacks), model=model)
     model.reset_metrics()
     everyone.on_epoch_begin(epoch)
     logs = {name: float(mean.result()) for name, mean in model.current_losses().items()}

@@ -31,6 +31,7 @@ _NOT_COMPARED = (
     "checkpoint_every_minutes",
     "keep_checkpoints",
     "check_every",
+    "log_every",
 )
 _FLAGS = "flags.txt"
 _LOCK = ".lock"

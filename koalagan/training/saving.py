@@ -79,7 +79,7 @@ class Saver(keras.callbacks.Callback):
     @property
     def epoch_unvalidated(self) -> bool:
         """Whether the run stands at the end of an epoch that is not validated."""
-        return self._state.is_unvalidated(int(self.model.step), self._steps)
+        return self._state.is_unvalidated(self.model.steps_done, self._steps)
 
     @property
     def out_of_patience(self) -> bool:
@@ -92,7 +92,7 @@ class Saver(keras.callbacks.Callback):
             self.model.set_sums(self._state.losses)
 
     def on_train_batch_end(self, batch, logs=None):
-        step = int(self.model.step)
+        step = self.model.steps_done
         last = step % self._steps == 0
         if step % self._settings.check_every == 0 or last:
             self.model.check_finite()

@@ -153,6 +153,11 @@ class SavingSettings:
         "End the last phase after this many epochs without a better one; 0 does not.",
         minimum=0,
     )
+    log_every: int = option(
+        10,
+        "Steps between two points of the curves. In between, no number is read from the device.",
+        minimum=1,
+    )
     check_every: int = option(
         10, "Steps between two checks for NaN or infinite losses and gradients.", minimum=1
     )

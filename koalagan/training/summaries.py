@@ -91,10 +91,10 @@ class TensorBoardLog(keras.callbacks.Callback):
         # A continued epoch still has them; the sums of a new one are zero.
         if self._state.logged is None:
             self._state.logged = self.model.sums()
-        self._since = time.monotonic(), int(self.model.step)
+        self._since = time.monotonic(), self.model.steps_done
 
     def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.step) % self._every == 0:
+        if self.model.steps_done % self._every == 0:
             self._write_point()
 
     def on_test_begin(self, logs=None):
@@ -103,7 +103,7 @@ class TensorBoardLog(keras.callbacks.Callback):
 
     def _write_point(self) -> None:
         """Writes the means over the steps since the last point."""
-        step = int(self.model.step)
+        step = self.model.steps_done
         if self._state.logged_at == step:
             return
         before, sums = self._state.logged, self.model.sums()
@@ -124,7 +124,7 @@ class TensorBoardLog(keras.callbacks.Callback):
     def say(self, warning: str) -> None:
         """Writes a warning into the run's texts."""
         with self._to(self._train):
-            tf.summary.text("warning", warning, int(self.model.step))
+            tf.summary.text("warning", warning, self.model.steps_done)
 
     def flush(self) -> None:
         """Writes buffered events to disk.
@@ -137,7 +137,7 @@ class TensorBoardLog(keras.callbacks.Callback):
             self._validation.flush()
 
     def on_epoch_end(self, epoch, logs=None):
-        step = int(self.model.step)
+        step = self.model.steps_done
         L, ab = self._batch["L"], self._batch["ab"]
         predicted = self.model(self._batch, training=False)
         columns = {

@@ -1,0 +1,41 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Optimizers of a GAN under mixed precision, and what they do with a network's gradients."""
+
+import keras
+import tensorflow as tf
+
+
+def loss_scaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer, wrapped for float16 where the policy asks for it.
+
+    `keras.Model.compile` wraps only its first optimizer; a GAN has two, and both overflow.
+    """
+    if keras.mixed_precision.dtype_policy().compute_dtype == "float16":
+        return keras.mixed_precision.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+def apply_gradients(
+    optimizer: keras.optimizers.Optimizer,
+    tape: tf.GradientTape,
+    scaled_loss: tf.Tensor,
+    network: keras.Model,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Updates a network's weights.
+
+    Returns:
+        Whether the gradients are finite, True where loss scaling skips those that are not, and
+        their global norm, 0 where they are not finite but skipped.
+    """
+    variables = network.trainable_variables
+    gradients = tape.gradient(scaled_loss, variables)
+    norm = tf.cast(tf.linalg.global_norm(gradients), tf.float32)
+    finite = tf.math.is_finite(norm)
+    if isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
+        scale = tf.convert_to_tensor(optimizer.dynamic_scale)
+        # The optimizer skips a step with gradients that are not finite, and halves the scale.
+        # Once it is below 1, scaling is not what makes them overflow: no later step would move.
+        norm = tf.where(finite, norm / scale, 0.0)
+        finite = finite | (scale >= 1.0)
+    optimizer.apply(gradients, variables)
+    return finite, norm
