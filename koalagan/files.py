@@ -28,6 +28,12 @@ def is_url(path: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
 
 
+def cache_folder() -> str:
+    """koalagan's folder in the user's cache folder (XDG_CACHE_HOME, or ~/.cache)."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(cache, "koalagan")
+
+
 def publish(path: str | Path, write: Callable[[Path], Any]) -> None:
     """Writes a file under a temporary name and renames it, so a stop at any time does no harm.
 

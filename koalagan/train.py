@@ -15,6 +15,10 @@ def main(settings: RunSettings, arguments: list[str]) -> int:
     """Runs the command; returns the exit status."""
     from absl import flags
 
+    from koalagan import compilation
+
+    compilation.keep_compiled(settings.optimization.jit_compile)
+
     from koalagan import run
 
     given = [name for name in flags.FLAGS if flags.FLAGS[name].present]

@@ -15,7 +15,6 @@ from pathlib import Path
 from absl import logging
 
 from koalagan import files, progress
-from koalagan.data.settings import default_store_dir
 from koalagan.errors import UserError, one_line
 
 _THREADS = 4  # Reading waits for the disk.
@@ -65,7 +64,7 @@ def _digest(path: str) -> str:
 
 def _memory(folder: str) -> Path:
     name = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:16]
-    return Path(default_store_dir()) / "hashes" / f"{name}.json"
+    return Path(files.cache_folder()) / "hashes" / f"{name}.json"
 
 
 def _remembered(memory: Path) -> dict[str, list]:

@@ -2,7 +2,6 @@
 """Options for which pictures are used and how they are prepared."""
 
 import dataclasses
-import os
 
 from koalagan.options import option
 
@@ -36,9 +35,3 @@ class PictureSettings:
         "Where prepared pictures are kept for all later runs (default: koalagan in the user's "
         "cache folder, XDG_CACHE_HOME or ~/.cache).",
     )
-
-
-def default_store_dir() -> str:
-    """koalagan's folder in the user's cache folder (XDG_CACHE_HOME, or ~/.cache)."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(cache, "koalagan")

@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from koalagan import progress
+from koalagan import files, progress
 from koalagan.color import resizing
-from koalagan.data import decoding, features, picture_file, settings, sources, store_files
+from koalagan.data import decoding, features, picture_file, sources, store_files
 from koalagan.errors import UserError, one_line
 
 # Pixels that are decoded at once, on all cores together: resizing takes 16 bytes for each.
@@ -80,7 +80,7 @@ def prepare(
 
     Args:
         source: the pictures.
-        store_dir: parent folder of all stores, created if absent; None for `default_store_dir()`.
+        store_dir: parent folder of all stores, created if absent; None for `cache_folder()`.
         image_size: (height, width) of the stored pictures.
         resize: "stretch", or "crop" to the center.
         on_bad_picture: "fail", or "skip" to leave it out.
@@ -99,7 +99,7 @@ def prepare(
         "resize": resize,
     }
     slug = "".join(c if c.isalnum() else "_" for c in f"{source.name}-{source.split}").strip("_")
-    folder = Path(store_dir or settings.default_store_dir()).expanduser()
+    folder = Path(store_dir or files.cache_folder()).expanduser()
     path = folder / f"{slug[:100]}-{store_files.fingerprint(facts)}"
     with store_files.writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)

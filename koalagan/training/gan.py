@@ -122,7 +122,7 @@ class ColorizationGAN(keras.Model):
             gan_loss: "vanilla" or "lsgan".
             discriminator_every: the discriminator trains on every n-th adversarial step, the first
                 included.
-            **kwargs: Keras's own, `run_eagerly`, `steps_per_execution`, ...
+            **kwargs: Keras's own, `jit_compile` (of the training step), `run_eagerly`, ...
         """
         # The model applies its own optimizers, which are wrapped already: Keras gets none.
         super().compile(optimizer=None, loss=None, **kwargs)
@@ -147,6 +147,14 @@ class ColorizationGAN(keras.Model):
             return results
 
         self.train_function = counted
+
+    def make_test_function(self, force=False):
+        """Makes the step of `evaluate`, without XLA: compiling takes longer than a validation."""
+        jit_compile, self.jit_compile = self.jit_compile, False
+        try:
+            super().make_test_function(force)
+        finally:
+            self.jit_compile = jit_compile
 
     def current_losses(self) -> dict[str, keras.metrics.Mean]:
         """The running means of the losses that the current phase has, by name."""

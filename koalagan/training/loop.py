@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from koalagan import compilation
 from koalagan.data import batches, pipeline
 from koalagan.data.store import Store
 from koalagan.errors import UserError
@@ -42,6 +43,11 @@ def train(
     steps = pipeline.steps_per_epoch(len(training), optimization.batch_size)
     epochs = optimization.pretrain_epochs + optimization.epochs
     state = checkpoint.state
+    jit_compile = compilation.resolve(
+        optimization.jit_compile, deterministic=optimization.deterministic
+    )
+    if jit_compile:
+        print("XLA compiles the training step before the first step of each phase", flush=True)
     every = settings.saving.log_every
     line = console.ProgressLine(epochs, optimization.batch_size, steps, every)
     log = summaries.TensorBoardLog(
@@ -68,6 +74,7 @@ def train(
                     l1_weight=optimization.l1_weight,
                     gan_loss=optimization.gan_loss,
                     discriminator_every=optimization.discriminator_every,
+                    jit_compile=jit_compile,
                 )
                 # Only the last phase ends early: the generator of pretraining is not a result yet.
                 is_last = last_epoch == epochs

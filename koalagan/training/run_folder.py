@@ -32,6 +32,7 @@ _NOT_COMPARED = (
     "keep_checkpoints",
     "check_every",
     "log_every",
+    "jit_compile",
 )
 _FLAGS = "flags.txt"
 _LOCK = ".lock"

@@ -16,7 +16,7 @@ from typing import Any
 from absl import flags
 
 from koalagan import files, options
-from koalagan.data.settings import PictureSettings, default_store_dir
+from koalagan.data.settings import PictureSettings
 from koalagan.errors import UserError, one_line
 from koalagan.models.frozen import CLASSES
 from koalagan.models.generators import GENERATORS
@@ -118,6 +118,12 @@ class OptimizationSettings:
         "The dtype of computations; auto takes the fastest safe one.",
         choices=("auto", "float32", "float16", "bfloat16"),
     )
+    jit_compile: str = option(
+        "auto",
+        "Compile the training step with XLA. auto: on GPUs, and not with --deterministic. "
+        "Validation is never compiled.",
+        choices=("auto", "true", "false"),
+    )
     seed: int = option(
         0,
         "Seed of initial weights, order of pictures and flips.",
@@ -214,7 +220,7 @@ def resolve(settings: RunSettings, given: Sequence[str] = ()) -> RunSettings:
     check_generator_options(settings.networks)
     changes: dict[str, Any] = {
         "workdir": os.path.expanduser(settings.saving.workdir),
-        "store_dir": os.path.expanduser(settings.data.store_dir or default_store_dir()),
+        "store_dir": os.path.expanduser(settings.data.store_dir or files.cache_folder()),
     }
     for name in ("data_dir", "init_from"):
         if path := options.values(settings)[name]:

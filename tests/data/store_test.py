@@ -12,7 +12,8 @@ import tensorflow as tf
 from helpers.pictures import encode, picture
 from helpers.stores import COUNT, SIZE, content, fail, prepare, tiny_source
 
-from koalagan.data import decoding, settings, sources, store
+from koalagan import files
+from koalagan.data import decoding, sources, store
 from koalagan.models.frozen import embedding
 
 
@@ -145,12 +146,12 @@ def test_other_weights_share_the_pictures(tmp_path, networks, decoded):
 def test_the_default_folder_is_in_the_users_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert settings.default_store_dir() == str(tmp_path / "cache" / "koalagan")
+    assert files.cache_folder() == str(tmp_path / "cache" / "koalagan")
     assert prepare(tmp_path, store_dir=None).path.parent == tmp_path / "cache" / "koalagan"
     monkeypatch.setenv("XDG_CACHE_HOME", "")
-    assert settings.default_store_dir() == str(tmp_path / ".cache" / "koalagan")
+    assert files.cache_folder() == str(tmp_path / ".cache" / "koalagan")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert settings.default_store_dir() == str(tmp_path / ".cache" / "koalagan")
+    assert files.cache_folder() == str(tmp_path / ".cache" / "koalagan")
 
 
 def test_a_store_dir_in_the_home_folder(tmp_path, monkeypatch):

@@ -58,6 +58,8 @@ DEFAULTS = {
     "best_metric": "psnr",
     "early_stopping": 0,
     "check_every": 10,
+    "log_every": 10,
+    "jit_compile": "auto",
 }
 
 
