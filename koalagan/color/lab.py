@@ -67,6 +67,7 @@ def lightness(rgb: tf.Tensor) -> tf.Tensor:
     Args:
         rgb: uint8 or uint16 [..., H, W, 3].
     """
+    rgb = tf.convert_to_tensor(rgb)
     levels = np.linspace(0.0, 1.0, rgb.dtype.max + 1)
     linear = np.where(levels > 0.04045, ((levels + 0.055) / 1.055) ** 2.4, levels / 12.92)
     channels = tf.unstack(tf.cast(rgb, tf.int32), axis=-1)
