@@ -46,7 +46,7 @@ class Photograph:
         bits: of each sample of its results.
         metadata: of its file.
         keeps_color: whether it has color already, and is copied instead of colored.
-        results: uint8 [H, W, 3], one for each variant; of a scan, as small as `rgb`.
+        results: uint8 [H, W, 3], one for each variant; of a scan, previews, as small as `rgb`.
         strips: of a scan, one iterator over strips for each variant.
         format: Pillow's name of the format of its results.
         notes: what a result lacks, a sentence each.
@@ -220,6 +220,8 @@ def _color(group: list[Photograph], model: Colorizer, rendering: Rendering) -> l
     for one, *results in zip(gray, *passes, strict=True):
         one.results = [result for result, _ in results]
         one.strips = [strips for _, strips in results if strips]
+        if one.scan:
+            one.rgb = _preview(one.rgb)
     return group
 
 
@@ -230,13 +232,20 @@ def _color_once(
     predictions = model.predict([one.rgb for one in gray], rendering.render_size)
     results = []
     for one, L, ab in zip(gray, *predictions, strict=True):
-        strips = None
+        strips, color = None, one.color
         if one.scan:
             strips = joining.join_strips(
                 one.scan.strips(), one.scan.size, L, ab, rendering.saturation, one.bits
             )
-        results.append((model.join(one.color, L, ab, rendering.saturation), strips))
+            color = _preview(color)
+        results.append((model.join(color, L, ab, rendering.saturation), strips))
     return results
+
+
+def _preview(rgb: np.ndarray) -> np.ndarray:
+    """Every n-th pixel of a picture, about a million: all that is shown of a scan's result."""
+    step = max(1, round((rgb.shape[0] * rgb.shape[1] / 2**20) ** 0.5))
+    return rgb[::step, ::step]
 
 
 def _watched(

@@ -1,7 +1,9 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """Scans: results of 16 bits, and photographs that are joined with their colors in strips."""
 
+import base64
 import io
+import re
 import resource
 import subprocess
 import sys
@@ -324,6 +326,19 @@ def test_max_megapixels(model, tmp_path):
     (sentence,) = colorize(model, tmp_path / "out", tmp_path / "a.png", max_megapixels=1).values()
     assert "has more than 1 million pixels" in sentence and "--max_megapixels" in sentence
     assert colorize(model, tmp_path / "out", tmp_path / "a.png", max_megapixels=2) == {}
+
+
+def test_scans_on_the_contact_sheet(model, tmp_path):
+    large = np.repeat(np.repeat(ramp(), 40, axis=0), 40, axis=1)
+    Image.fromarray(large).save(tmp_path / "a.png")
+    sheet = str(tmp_path / "sheet.html")
+    assert colorize(model, tmp_path / "out", tmp_path / "a.png", contact_sheet=sheet) == {}
+    shown = re.findall(r"data:image/jpeg;base64,([^\"]+)", (tmp_path / "sheet.html").read_text())
+    before, after = (Image.open(io.BytesIO(base64.b64decode(one))) for one in shown)
+    assert before.size == after.size == (900, 600)
+    assert np.ptp(np.asarray(before).astype(int), axis=-1).max() < 5
+    assert np.ptp(np.asarray(after).astype(int), axis=-1).mean() > 20
+    assert read(tmp_path / "out" / "a.png").shape == (1600, 2400, 3)
 
 
 def test_pages_of_16_bits(model, tmp_path):
