@@ -82,7 +82,7 @@ def test_the_events_of_a_training_are_recorded(tmp_path, capsys):
     line.set_model(model)
     validation = dict.fromkeys(("loss_G_L1", "psnr", "psnr_pooled", "ssim", "colorfulness"), 1.0)
     for epoch in range(4):
-        model.step.assign(3 * epoch)
+        model.steps_done = 3 * epoch
         line.on_epoch_begin(epoch)
         for step in range(3):
             line.on_train_batch_end(step, {"loss_G": 1.0})
