@@ -4,9 +4,9 @@
     koalagan colorize --saved_model=DIR --output_dir=OUT PHOTO_OR_FOLDER...
 
 Arguments are files, folders (with everything below them; the tree is kept), patterns such as
-'scans/**/*.tif', or - for a list on stdin. Photographs are JPEG, PNG, TIFF, WebP, BMP or GIF files
-of any size; they are turned upright by their EXIF orientation and converted to sRGB by their color
-profile. A result has the full size of its photograph, its lightness and its metadata.
+'scans/**/*.tif', or - for a list on stdin. Photographs are JPEG, PNG, TIFF, WebP, BMP, GIF, JPEG
+2000 or AVIF files; they are turned upright by their EXIF orientation and converted to sRGB by their
+color profile. A result has the full size of its photograph, its lightness and its metadata.
 
 A photograph that has color already is copied unchanged, unless --recolor is given. Films are
 colored only if they are named themselves, not by their folder. The exit status is 1 if something

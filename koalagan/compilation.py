@@ -43,7 +43,8 @@ def keep_compiled(choice: str) -> None:
 def keep_in(folder: str) -> None:
     """The same, in a folder, whatever the device; it is created."""
     given = os.environ.get("TF_XLA_FLAGS", "")
-    if "tf_xla_persistent_cache_directory" in given:
+    # TensorFlow splits its flags at spaces, and ends the process over the rest of such a path.
+    if "tf_xla_persistent_cache_directory" in given or any(map(str.isspace, folder)):
         return
     try:
         os.makedirs(folder, exist_ok=True)

@@ -90,6 +90,7 @@ def test_the_cache_is_for_gpus_and_leaves_the_users_flags(tmp_path, monkeypatch)
     compilation.keep_compiled("true")
     assert os.environ["TF_XLA_FLAGS"] == "--tf_xla_clustering_debug"
     monkeypatch.setattr(compilation.glob, "glob", lambda pattern: ["/dev/nvidia0"])
+    compilation.keep_in(str(tmp_path / "a home"))
     compilation.keep_compiled("false")
     assert os.environ["TF_XLA_FLAGS"] == "--tf_xla_clustering_debug"
     compilation.keep_compiled("auto")

@@ -83,9 +83,9 @@ def decode_deep(page: Page, name: str) -> tuple[np.ndarray, bytes | None]:
     """
     with refusing(page, name), page.opened() as image:
         image = _loaded(image)
-        if image.mode.startswith("I;16"):
-            return np.array(image), image.info.get("icc_profile")
-        layers = _layers(image)
+        layers = _layers(image)  # which refuses more than 16 bits
+        if image.mode.startswith("I"):
+            return np.array(image).astype(np.uint16), image.info.get("icc_profile")
     if layers.alpha is None:
         return layers.color, None
     return np.dstack([layers.color, layers.alpha]), None

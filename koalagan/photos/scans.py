@@ -109,8 +109,6 @@ class Scan:
         """The page with one band or three, and perhaps transparency."""
         with decoding.refusing(self._page, self.name):
             image = self._upright or self._loaded()
-            if image.format not in ("uchar", "ushort"):
-                raise ValueError(f"its samples are of the type {image.format}")
             if not image.hasalpha():
                 return _srgb(image)
             color = image.extract_band(0, n=image.bands - 1)
@@ -134,9 +132,10 @@ class Scan:
                     image = getattr(pyvips.Image, loader)(page.source, **options)
                 else:
                     image = getattr(pyvips.Image, f"{loader}_buffer")(page.contents(), **options)
-            except pyvips.Error:  # Of a kind that only Pillow reads, such as 12 bits.
-                pass
-            else:
+            except pyvips.Error:
+                image = None
+            # Else of a kind that only Pillow reads, such as 12 bits, or 16 stored in 32.
+            if image and image.format in ("uchar", "ushort"):
                 if self._orientation == 1:
                     return image
                 for turn in _TURNS.get(self._orientation, ()):

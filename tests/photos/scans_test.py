@@ -124,9 +124,12 @@ def test_16_bits_that_only_pillow_reads(model, tmp_path):
     Image.fromarray(gray).save(tmp_path / "a.jp2", irreversible=False)
     twelve = (gray >> 4).astype(np.uint16)
     (tmp_path / "b.tif").write_bytes(_tiff_of_12_bits(twelve))
-    assert colorize(model, tmp_path / "out", tmp_path / "a.jp2", tmp_path / "b.tif") == {}
-    a, b = (read(tmp_path / "out" / name) for name in ("a.png", "b.png"))
-    assert a.dtype == b.dtype == np.uint16
+    Image.fromarray(gray.astype(np.int32)).save(tmp_path / "c.tif")  # 16 bits, stored in 32
+    files = [tmp_path / name for name in ("a.jp2", "b.tif", "c.tif")]
+    assert colorize(model, tmp_path / "out", *files) == {}
+    a, b, c = (read(tmp_path / "out" / f"{name}.png") for name in "abc")
+    assert a.dtype == b.dtype == c.dtype == np.uint16
+    np.testing.assert_allclose(deep_lightness(c), deep_lightness(gray), atol=0.002)
     np.testing.assert_allclose(deep_lightness(a), deep_lightness(gray), atol=0.002)
     np.testing.assert_allclose(deep_lightness(b), deep_lightness(gray), atol=0.03)
 
@@ -146,6 +149,12 @@ def _tiff_of_12_bits(gray):
         tiff_files.long(0x0117, len(data)),
     ]
     return tiff_files.structure("<", entries, data=data)
+
+
+def test_floating_point_scans_are_refused(model, tmp_path):
+    Image.fromarray(np.ones((20, 30), np.float32)).save(tmp_path / "a.tif")
+    (sentence,) = colorize(model, tmp_path / "out", tmp_path / "a.tif").values()
+    assert "floating-point numbers of an unknown range" in sentence
 
 
 def test_depth_is_a_choice(model, tmp_path, capfd):
