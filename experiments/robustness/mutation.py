@@ -118,8 +118,8 @@ MISTAKES = (
     ),
     _gan(
         name="the discriminator's turn is counted on all steps",
-        right="self.adversarial_step % self.discriminator_every",
-        wrong="self.step % self.discriminator_every",
+        right="adversarial_steps = self.steps_done - self._pretraining_steps",
+        wrong="adversarial_steps = self.steps_done",
     ),
     _gan(
         name="the discriminator is shown fake pictures as real ones",

@@ -15,10 +15,8 @@ fake picture; then the generator learns from the updated discriminator.
 import keras
 import tensorflow as tf
 
-from koalagan.color import lab
 from koalagan.data import batches
-from koalagan.evaluation import metrics
-from koalagan.training import losses, optimizers
+from koalagan.training import losses, optimizers, validation
 
 LOSSES = ("loss_D_fake", "loss_D_real", "loss_D", "loss_G_GAN", "loss_G_L1", "loss_G")
 PRETRAINING_LOSSES = ("loss_G_L1", "loss_G")
@@ -42,13 +40,6 @@ class NotFinite(ArithmeticError):
         self.losses = losses
 
 
-class PooledPSNR(keras.metrics.Mean):
-    """PSNR in dB of the error pooled over all pictures; updated with mean squared errors."""
-
-    def result(self):
-        return metrics.decibels(super().result())
-
-
 class ColorizationGAN(keras.Model):
     """A generator and a discriminator trained together.
 
@@ -60,6 +51,7 @@ class ColorizationGAN(keras.Model):
         step: int64, training steps done, over both phases.
         adversarial_step: int64, those of the adversarial phase.
         steps_done: the same as `step`, counted in Python: nobody waits for a device to read it.
+        discriminators_turn: whether `train_step` trains the discriminator too; `fit` sets it.
         bad_step, bad_losses: the first step, from 0, whose losses or gradients were NaN or infinite
             (-1 while there is none), and its losses in the order of `LOSSES`.
     """
@@ -93,14 +85,10 @@ class ColorizationGAN(keras.Model):
         self.bad_losses = tf.Variable(tf.zeros([len(LOSSES)]), trainable=False, name="bad_losses")
         self.training_losses = {name: keras.metrics.Mean(name) for name in LOSSES}
         self.training_facts = {name: keras.metrics.Mean(name) for name in FACTS}
-        self.validation_metrics = {
-            "psnr": keras.metrics.Mean("psnr"),
-            "psnr_pooled": PooledPSNR("psnr_pooled"),
-            "ssim": keras.metrics.Mean("ssim"),
-            "colorfulness": keras.metrics.Mean("colorfulness"),
-        }
+        self.validation_metrics = validation.means()
         self.adversarial = False
-        self.steps_done = 0
+        self.steps_done = self._pretraining_steps = 0
+        self.discriminators_turn = False
         self.built = True
 
     def compile(
@@ -111,7 +99,8 @@ class ColorizationGAN(keras.Model):
         l1_weight: float = 100.0,
         gan_loss: str = "vanilla",
         discriminator_every: int = 5,
-        **kwargs,
+        jit_compile: bool = False,
+        run_eagerly: bool = False,
     ) -> None:
         """Chooses the phase and its losses.
 
@@ -122,10 +111,13 @@ class ColorizationGAN(keras.Model):
             gan_loss: "vanilla" or "lsgan".
             discriminator_every: the discriminator trains on every n-th adversarial step, the first
                 included.
-            **kwargs: Keras's own, `jit_compile` (of the training step), `run_eagerly`, ...
+            jit_compile: whether XLA compiles the training step.
+            run_eagerly: see `keras.Model.compile`.
         """
         # The model applies its own optimizers, which are wrapped already: Keras gets none.
-        super().compile(optimizer=None, loss=None, **kwargs)
+        super().compile(
+            optimizer=None, loss=None, jit_compile=jit_compile, run_eagerly=run_eagerly
+        )
         self.adversarial = adversarial
         self.pixel_loss = pixel_loss
         self.l1_weight = l1_weight
@@ -134,19 +126,32 @@ class ColorizationGAN(keras.Model):
         self.steps_done = int(self.step)
 
     def make_train_function(self, force=False):
-        """Makes the compiled step of `fit`, which counts `steps_done`."""
-        self.steps_done = int(self.step)  # a checkpoint may have been restored
+        """Makes the step of `fit`, which counts `steps_done`.
+
+        It is one of two compiled steps, with and without the discriminator's turn, which comes on
+        every `discriminator_every`-th adversarial step, the first included.
+        """
+        # A checkpoint may have been restored since `compile`.
+        self.steps_done = int(self.step)
+        self._pretraining_steps = self.steps_done - int(self.adversarial_step)
         if self.train_function is not None and not force:
             return
-        super().make_train_function(force)
-        step = self.train_function
+        functions = {}
+        for turn in (True, False) if self.adversarial else (False,):
+            super().make_train_function(force=True)
+            functions[turn] = self.train_function
 
-        def counted(iterator):
-            results = step(iterator)
-            self.steps_done += self.steps_per_execution
+        def step(iterator):
+            adversarial_steps = self.steps_done - self._pretraining_steps
+            # A function reads this where it is traced, which is in its first call.
+            self.discriminators_turn = (
+                self.adversarial and adversarial_steps % self.discriminator_every == 0
+            )
+            results = functions[self.discriminators_turn](iterator)
+            self.steps_done += 1
             return results
 
-        self.train_function = counted
+        self.train_function = step
 
     def make_test_function(self, force=False):
         """Makes the step of `evaluate`, without XLA: compiling takes longer than a validation."""
@@ -226,8 +231,10 @@ class ColorizationGAN(keras.Model):
 
             # The discriminator's turn, if it is. The tape does not record it, so that the generator
             # learns from the updated discriminator, but not through its update.
-            with tape.stop_recording():
-                losses_D, finite_D = self._discriminator_turn(L, true_ab, predicted_ab)
+            losses_D, finite_D = {}, tf.constant(True)
+            if self.discriminators_turn:
+                with tape.stop_recording():
+                    losses_D, finite_D = self._train_discriminator(L, true_ab, predicted_ab)
 
             # The generator's turn.
             logits = self.judge(L, predicted_ab, training=True)
@@ -255,24 +262,10 @@ class ColorizationGAN(keras.Model):
         self._update(**values, gradient_norm_G=norm)
         return self._end_step(values, finite)
 
-    def _discriminator_turn(
-        self, L: tf.Tensor, true_ab: tf.Tensor, predicted_ab: tf.Tensor
-    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """Trains the discriminator on every `discriminator_every`-th step, the first included.
-
-        Returns:
-            Its losses, 0 where it is not its turn, and whether its gradients are finite.
-        """
-        names = ("loss_D_fake", "loss_D_real", "loss_D")
-        return tf.cond(
-            tf.equal(self.adversarial_step % self.discriminator_every, 0),
-            lambda: self._train_discriminator(L, true_ab, predicted_ab),
-            lambda: (dict.fromkeys(names, tf.constant(0.0)), tf.constant(True)),
-        )
-
     def _train_discriminator(
         self, L: tf.Tensor, true_ab: tf.Tensor, predicted_ab: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """The discriminator's turn; returns its losses, and whether its gradients are finite."""
         with tf.GradientTape() as tape:
             # Two passes, so that batch norm sees real and fake pictures apart.
             fake_logits = self.judge(L, predicted_ab, training=True)
@@ -333,16 +326,8 @@ class ColorizationGAN(keras.Model):
                 loss_D=0.5 * (loss_fake + loss_real),
             )
         self._update(weight, loss_G_L1=weighted_pixel_loss, loss_G=loss)
-        self._measure(lab.lab_to_rgb(L, ab), lab.lab_to_rgb(L, predicted), ab)
+        validation.update(self.validation_metrics, L, ab, predicted)
         return {**self._results(self.current_losses()), **self._results(self.validation_metrics)}
-
-    def _measure(self, true: tf.Tensor, predicted: tf.Tensor, true_ab: tf.Tensor) -> None:
-        error = metrics.squared_error(true, predicted)
-        has_color = tf.cast(metrics.chroma(true_ab) >= metrics.MIN_CHROMA, tf.float32)
-        self.validation_metrics["psnr"].update_state(metrics.decibels(error), has_color)
-        self.validation_metrics["psnr_pooled"].update_state(error)
-        self.validation_metrics["ssim"].update_state(metrics.ssim(true, predicted))
-        self.validation_metrics["colorfulness"].update_state(metrics.colorfulness(predicted))
 
     def _update(self, weight=None, **values) -> None:
         means = {**self.training_losses, **self.training_facts}

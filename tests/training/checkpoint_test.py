@@ -48,6 +48,21 @@ def test_restores_networks_optimizers_loss_scale_and_steps(tmp_path, dtype):
     assert int(other.step) == 5 and int(other.adversarial_step) == 3
 
 
+def test_the_discriminators_turn_is_that_of_the_restored_step(tmp_path):
+    """Also where the restored run had more steps of pretraining than the one that restores it."""
+    whole, other = tiny.gan(), tiny.gan(seed=9)
+    _train(whole, 1, adversarial=False)
+    _train(whole, 3)
+    checkpoint.RunCheckpoint(whole, str(tmp_path)).save()
+    _train(other, 1)  # keeps its compiled steps
+    checkpoint.RunCheckpoint(other, str(tmp_path)).restore()
+    data = tf.data.Dataset.from_tensors(tiny.batch()).repeat()
+    for model in (whole, other):
+        model.fit(data, steps_per_epoch=2, verbose=0, shuffle=False)
+    for got, expected in zip(_everything(other), _everything(whole), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_a_restored_run_continues_as_the_uninterrupted_one(tmp_path):
     whole, first, second = tiny.gan(), tiny.gan(), tiny.gan(seed=9)
     _train(whole, 7)
