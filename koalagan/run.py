@@ -179,6 +179,7 @@ def prepare_split(settings: RunSettings, source: sources.Source) -> store.Store:
         on_bad_picture=data.on_bad_picture,
         embedding_weights=settings.networks.embedding_weights,
         segmentation_weights=settings.networks.segmentation_weights,
+        frozen_precision=settings.networks.frozen_precision,
     )
 
 

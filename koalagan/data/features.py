@@ -5,6 +5,8 @@
     segmentation-FINGERPRINT.npy  float16 [N, 2, H/4, W/4, 21] (H and W rounded up to multiples of
                                   32)
 
+The fingerprint covers the weights and, unless it is float32, the precision of the computation.
+
 Each holds the output for every picture and for its mirror image. Mirroring the stored scores
 instead would save half of the disk space and of the work, but it is not the network's output for
 the mirrored picture: strides shift its grid against the picture, and with untrained weights the two
@@ -14,7 +16,8 @@ they are used gives the output of the whole network.
 """
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +28,11 @@ from koalagan.color import lab
 from koalagan.data import store_files
 from koalagan.models import frozen
 
-BATCH = 8  # pictures per call of a network; an interruption loses at most one batch
+# Pictures per call of a network: on a CPU, and as many of 256x256 as fill a GPU.
+BATCH = 8
+GPU_BATCH = 64
+# Between two saved states. An interruption loses what came after the last one, and two batches.
+SAVE_EVERY_SECONDS = 2.0
 
 
 class Feature:
@@ -38,25 +45,39 @@ class Feature:
         path: the store's folder, which need not exist yet.
         weights: see `koalagan.models.frozen.embedding` and `koalagan.models.frozen.segmentation`.
         image_size: (height, width) of the store's pictures.
+        precision: the dtype that the network computes in, "float32" or "bfloat16".
 
     Raises:
         UserError: the weights are not available.
     """
 
-    def __init__(self, name: str, path: Path, weights: str, image_size: tuple[int, int]):
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        weights: str,
+        image_size: tuple[int, int],
+        precision: str = "float32",
+    ):
         network = frozen.network(name)
         network.fetch(weights)
-        fingerprint = store_files.fingerprint({"weights": network.fingerprint(weights)})
+        facts = {"weights": network.fingerprint(weights)}
+        if precision != "float32":
+            facts["precision"] = precision
+        fingerprint = store_files.fingerprint(facts)
         self._target = path / f"{name}-{fingerprint}.npy"
         self._unfinished = self._target.with_suffix(".partial.npy")
         self._name = name
         if name == "embedding":
             self._dtype, self._row_shape = np.float32, (2, frozen.CLASSES[name])
+            pixels = 256**2  # whatever their size, they are resized
         else:
+            pixels = image_size[0] * image_size[1]
             self._dtype, self._row_shape = np.float16, (2, *network.scores_shape(*image_size))
+        self._batch = batch_size(pixels)
         self._model = None
         if not self._target.exists():
-            self._model = network.build()
+            self._model = network.build(precision)
             network.load_weights(self._model, weights)
 
     def bytes_to_write(self, count: int) -> int:
@@ -94,18 +115,33 @@ class Feature:
         rows = store_files.open_writable(self._unfinished, self._dtype, (count, *self._row_shape))
         if state_file.exists():
             done = store_files.load(store_files.read_json, state_file)["rows"]
-        compute = self._both_ways()
+        compute, saved = self._both_ways(), time.monotonic()
         with progress.bar(self._name, count, done) as bar:
-            while done < count:
-                batch = pictures[done : done + BATCH]
-                rows[done : done + len(batch)] = compute(batch)
-                done += len(batch)
-                rows.flush()
-                store_files.write_json(state_file, {"rows": done})
-                bar.update(len(batch))
+            for start, outputs in self._outputs(compute, pictures, done):
+                rows[start : start + len(outputs)] = outputs
+                bar.update(len(outputs))
+                if time.monotonic() - saved >= SAVE_EVERY_SECONDS:
+                    rows.flush()
+                    store_files.write_json(state_file, {"rows": start + len(outputs)})
+                    saved = time.monotonic()
+        rows.flush()
         # In this order: a state that outlived its rows would mark rows of a later run as done.
         state_file.unlink(missing_ok=True)
         os.replace(self._unfinished, self._target)
+
+    def _outputs(
+        self, compute: Callable[[np.ndarray], tf.Tensor], pictures: np.ndarray, first: int
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """The outputs for the pictures from `first` on: the first row of a batch, and the rows."""
+        begun = None
+        for start in range(first, len(pictures), self._batch):
+            # Returns at once on a GPU, which computes while the former batch is fetched and stored.
+            outputs = compute(pictures[start : start + self._batch])
+            if begun:
+                yield begun[0], begun[1].numpy()
+            begun = start, outputs
+        if begun:
+            yield begun[0], begun[1].numpy()
 
     def _both_ways(self) -> Callable[[tf.Tensor], tf.Tensor]:
         """Maps uint8 [B, H, W, 3] to the outputs [B, 2, ...] for pictures and mirror images."""
@@ -114,6 +150,14 @@ class Feature:
         def compute(batch: tf.Tensor) -> tf.Tensor:
             lightness, _ = lab.rgb_to_lab(batch)
             both = tf.concat([lightness, lightness[:, :, ::-1]], axis=0)
-            return tf.stack(tf.split(self._model(both, training=False), 2), axis=1)
+            outputs = tf.cast(self._model(both, training=False), tf.float32)
+            return tf.stack(tf.split(outputs, 2), axis=1)
 
         return compute
+
+
+def batch_size(pixels: int) -> int:
+    """How many pictures of so many pixels a network is called with on this machine."""
+    if not tf.config.list_physical_devices("GPU"):
+        return BATCH
+    return max(1, min(GPU_BATCH, GPU_BATCH * 256**2 // pixels))

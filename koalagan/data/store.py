@@ -18,21 +18,16 @@ import contextlib
 import dataclasses
 import itertools
 import os
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from koalagan import files, progress
-from koalagan.color import resizing
-from koalagan.data import decoding, features, picture_file, sources, store_files
+from koalagan.data import features, picture_file, resized_pictures, sources, store_files
 from koalagan.errors import UserError, one_line
 
-# Pixels that are decoded at once, on all cores together: resizing takes 16 bytes for each.
-DECODED_AT_ONCE = 64 * 10**6
 CHUNK = 64  # pictures between two saved states; an interruption loses at most one chunk
 
 _FORMAT = 2  # Increase it when the meaning of a stored row changes.
@@ -75,6 +70,7 @@ def prepare(
     on_bad_picture: str = "fail",
     embedding_weights: str | None = None,
     segmentation_weights: str | None = None,
+    frozen_precision: str = "float32",
 ) -> Store:
     """Returns the prepared split, after preparing whatever of it is not on disk yet.
 
@@ -87,6 +83,7 @@ def prepare(
         embedding_weights: see `koalagan.models.frozen.embedding`; None or "none" stores no
             embedding.
         segmentation_weights: the same for `koalagan.models.frozen.segmentation`.
+        frozen_precision: the dtype that both compute in, "float32" or "bfloat16".
 
     Raises:
         UserError: the disk is too small or not writable, a picture is bad and `on_bad_picture` is
@@ -105,7 +102,7 @@ def prepare(
         folder.mkdir(parents=True, exist_ok=True)
     weights = {"embedding": embedding_weights, "segmentation": segmentation_weights}
     wanted = {
-        name: features.Feature(name, path, given, image_size)
+        name: features.Feature(name, path, given, image_size, frozen_precision)
         for name, given in weights.items()
         if given not in (None, "none")
     }
@@ -129,28 +126,6 @@ def prepare(
     pictures = pictures[: manifest["pictures"]]
     opened = {name: feature.open(pictures) for name, feature in wanted.items()}
     return Store(path, manifest, pictures, **opened)
-
-
-class _PixelBudget:
-    """Limits how many pixels threads work on at once; a larger picture is worked on alone."""
-
-    def __init__(self, pixels: int):
-        self._pixels = pixels
-        self._spent = 0
-        self._changed = threading.Condition()
-
-    @contextlib.contextmanager
-    def spent(self, pixels: int) -> Iterator[None]:
-        """Waits until there is room for `pixels`, and takes it for as long as the context lasts."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._spent or self._spent + pixels <= self._pixels)
-            self._spent += pixels
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._spent -= pixels
-                self._changed.notify_all()
 
 
 def _unfinished(path: Path) -> Path:
@@ -215,26 +190,21 @@ def _prepare_pictures(
     state_file, ids_file = unfinished / "state.json", unfinished / "ids.txt"
     state, ids = _resume(state_file, ids_file, skip=skip)
 
-    def decode(record: tuple[str, bytes]) -> np.ndarray | picture_file.BadPicture:
-        name, encoded = record
-        with budget.spent(picture_file.Page(encoded).pixels):
-            try:
-                picture = decoding.decode(encoded, name)
-            except picture_file.BadPicture as error:
-                return error
-            if facts["resize"] == "crop":
-                picture = resizing.center_crop(picture, (height, width))
-            return resizing.resize(picture, (height, width)).numpy()
-
-    budget = _PixelBudget(DECODED_AT_ONCE)
-    records = _records(source, state["records"])
+    left = source.count - state["records"]
     with (
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        contextlib.closing(
+            resized_pictures.resized(
+                _records(source, state["records"]),
+                left,
+                (height, width),
+                crop=facts["resize"] == "crop",
+            )
+        ) as results,
         progress.bar(f"prepare {source.split}", source.count, state["records"]) as bar,
     ):
-        while chunk := list(itertools.islice(records, CHUNK)):
+        while chunk := list(itertools.islice(results, CHUNK)):
             rows = len(ids)
-            for (name, _), picture in zip(chunk, pool.map(decode, chunk), strict=True):
+            for name, picture in chunk:
                 if isinstance(picture, picture_file.BadPicture):
                     if not skip:
                         raise _bad_picture(str(picture)) from picture

@@ -115,9 +115,7 @@ class ColorizationGAN(keras.Model):
             run_eagerly: see `keras.Model.compile`.
         """
         # The model applies its own optimizers, which are wrapped already: Keras gets none.
-        super().compile(
-            optimizer=None, loss=None, jit_compile=jit_compile, run_eagerly=run_eagerly
-        )
+        super().compile(optimizer=None, loss=None, jit_compile=jit_compile, run_eagerly=run_eagerly)
         self.adversarial = adversarial
         self.pixel_loss = pixel_loss
         self.l1_weight = l1_weight

@@ -54,6 +54,12 @@ class NetworkSettings:
         "Weights of the frozen DeepLabV3+: pascalvoc (keras-hub's preset), the path of a preset or "
         "of a .weights.h5 file, random (untrained), or none (leave the branch out of the network).",
     )
+    frozen_precision: str = option(
+        "float32",
+        "The dtype in which the two frozen networks compute their outputs for training. An export "
+        "computes them in float32.",
+        choices=("float32", "bfloat16"),
+    )
     backbone_weights: str = option(
         "imagenet",
         "Initial weights of the encoder of resnet18_unet: imagenet (keras-hub's preset), the path "

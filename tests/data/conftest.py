@@ -6,7 +6,7 @@ import threading
 import pytest
 from helpers import stores
 
-from koalagan.data import decoding, features, store
+from koalagan.data import decoding, features, resized_pictures, store
 
 
 @pytest.fixture
@@ -33,5 +33,8 @@ def decoded(monkeypatch):
 
 @pytest.fixture
 def small_chunks(monkeypatch):
+    """Saved states every 8 pictures, and one thread, so that what is saved does not vary."""
+    monkeypatch.setattr(resized_pictures, "available_cores", lambda: 1)
     monkeypatch.setattr(store, "CHUNK", 8)
     monkeypatch.setattr(features, "BATCH", 8)
+    monkeypatch.setattr(features, "SAVE_EVERY_SECONDS", 0.0)

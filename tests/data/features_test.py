@@ -21,7 +21,7 @@ def networks(monkeypatch):
     embeddings = stores.tiny_embedding(monkeypatch)
     loaded = []
 
-    def build():
+    def build(dtype="float32"):
         lightness = keras.Input((None, None, 1), name="L")
         pooled = keras.layers.AveragePooling2D(4)(lightness)
         scores = keras.layers.Conv2D(SHAPE[-1], 1, use_bias=False, name="scores")(pooled)
@@ -110,7 +110,7 @@ def test_an_interrupted_feature_continues_where_it_stopped(
     np.testing.assert_array_equal(rows[8:], whole[8:])
 
 
-def test_deleted_rows_are_computed_again(tmp_path, monkeypatch):
+def test_deleted_rows_are_computed_again(tmp_path, small_chunks, monkeypatch):
     prepare(tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr(np.memmap, "flush", killed_after(1, np.memmap.flush))

@@ -13,7 +13,7 @@ from helpers.pictures import encode, picture
 from helpers.stores import COUNT, SIZE, content, fail, prepare, tiny_source
 
 from koalagan import files
-from koalagan.data import decoding, sources, store
+from koalagan.data import decoding, resized_pictures, sources, store
 from koalagan.models.frozen import embedding
 
 
@@ -184,9 +184,10 @@ def test_few_pixels_are_decoded_at_once(tmp_path, monkeypatch):
         (folder / f"{number}.png").write_bytes(encode(picture()))
     pixels = picture().shape[0] * picture().shape[1]
     monkeypatch.setattr(decoding, "decode", counted)
-    monkeypatch.setattr(store.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(resized_pictures, "available_cores", lambda: 8)
+    monkeypatch.setattr(resized_pictures, "GROUP", 1)
     for budget, expected in ((3 * pixels, 3), (pixels // 2, 1)):
-        monkeypatch.setattr(store, "DECODED_AT_ONCE", budget)
+        monkeypatch.setattr(resized_pictures, "DECODED_AT_ONCE", budget)
         most = 0
         source = sources.open_source("folder", "train", str(folder))
         store.prepare(source, store_dir=str(tmp_path / str(budget)), image_size=(8, 8))

@@ -1,7 +1,7 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """Frozen networks, which describe the content of an image for the generators and are not trained.
 
-Each is a module with `build()`, `fetch(weights)`, `load_weights(model, weights)` and
+Each is a module with `build(dtype)`, `fetch(weights)`, `load_weights(model, weights)` and
 `fingerprint(weights)`. The generator's input that it feeds has its name; its flag is
 `--<name>_weights`. Importing this package does not import TensorFlow.
 """

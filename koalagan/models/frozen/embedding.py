@@ -64,16 +64,21 @@ _RANDOM_LOGITS_GAIN = 16.0
 
 
 @channels_last()
-def build() -> keras.Model:
-    """Builds the frozen network, in float32 under any global dtype policy.
+def build(dtype: str = "float32") -> keras.Model:
+    """Builds the frozen network, in `dtype` under any global dtype policy.
 
     Layers have the names of TF-Slim's scopes; `_norm` and `_relu` are the suffixes of the layers
     that follow a convolution. Weights are Keras's initial ones until `load_weights`.
+
+    Args:
+        dtype: what it computes in, float32 or bfloat16; weights are float32.
     """
-    with precision.policy("float32"):
+    with precision.policy(dtype):
         lightness = keras.Input((None, None, 1), dtype="float32", name="L")
-        resized = keras.layers.Resizing(SIZE, SIZE, interpolation="bilinear", name="resize")
-        stacked = keras.layers.Concatenate(name="stack")([resized(lightness)] * 3)
+        resized = keras.layers.Resizing(
+            SIZE, SIZE, interpolation="bilinear", dtype="float32", name="resize"
+        )
+        stacked = keras.layers.Concatenate(dtype="float32", name="stack")([resized(lightness)] * 3)
         network = keras.applications.InceptionResNetV2(
             input_tensor=stacked, weights=None, classes=CLASSES, classifier_activation=None
         )

@@ -125,22 +125,25 @@ class _ResizeLike(keras.layers.Layer):
 
 
 @channels_last()
-def build() -> keras.Model:
-    """Builds the frozen network, in float32 under any global dtype policy.
+def build(dtype: str = "float32") -> keras.Model:
+    """Builds the frozen network, in `dtype` under any global dtype policy.
 
     Layers have keras-hub's names. Weights are Keras's initial ones until `load_weights`.
+
+    Args:
+        dtype: what it computes in, float32 or bfloat16; weights are float32.
 
     Raises:
         UserError: keras-hub is not installed.
     """
     models = _keras_hub_models()
-    with precision.policy("float32"):
+    with precision.policy(dtype):
         encoder = models.ResNetBackbone(**_ENCODER)
         backbone = models.DeepLabV3Backbone(image_encoder=encoder, **_DECODER)
         segmenter = models.DeepLabV3ImageSegmenter(backbone, CLASSES, compile=False)
 
         lightness = keras.Input((None, None, 1), dtype="float32", name="L")
-        pixels = _Preprocessing(name="preprocessing")(lightness)
+        pixels = _Preprocessing(dtype="float32", name="preprocessing")(lightness)
         levels = [encoder.pyramid_outputs[key] for key in ("P2", "P5")]
         shallow, deep = keras.Model(encoder.input, levels, name="encoder")(pixels)
         for name in ("decoder_conv", "decoder_norm", "decoder_relu"):
