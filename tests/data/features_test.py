@@ -5,11 +5,13 @@ import keras
 import numpy as np
 import pytest
 import skimage.color
+import tensorflow as tf
 from helpers import stores
 from helpers.pictures import encode, picture
 from helpers.stores import Killed, killed_after, prepare, tiny_source, with_bad
 
 from koalagan.color import lab
+from koalagan.data import features, store_files
 from koalagan.models.frozen import segmentation
 
 SHAPE = (2, 3, 4)  # of the stand-in's scores: a quarter of 8x12
@@ -64,6 +66,42 @@ def test_scores_are_float16_for_the_picture_and_its_mirror_image(tmp_path):
     quarter = lightness.reshape(-1, 2, 4, 3, 4).mean((2, 4))
     expected = np.stack([quarter, quarter[..., ::-1]], 1)[..., None] * [1, -1, 10, 100]
     np.testing.assert_allclose(prepared.segmentation, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_each_precision_has_its_own_rows(tmp_path, networks, monkeypatch):
+    built, build = [], segmentation.build
+    monkeypatch.setattr(segmentation, "build", lambda dtype: built.append(dtype) or build(dtype))
+    given = {"segmentation_weights": "a"}
+    plain = prepare(tmp_path, **given)
+    folders = []
+    for _ in range(2):
+        rounded = prepare(tmp_path, **given, frozen_precision="bfloat16")
+        folders.append(sorted(path.name for path in tmp_path.glob("*/segmentation-*.npy")))
+    assert built == ["float32", "bfloat16"]  # each computed once
+    assert rounded.path == plain.path and len(folders[0]) == 2 and folders[0] == folders[1]
+    # The name that float32 has had before there was a choice.
+    name = f"segmentation-{store_files.fingerprint({'weights': 'of a'})}.npy"
+    assert plain.segmentation.filename.name == name
+    assert {rounded.segmentation.filename.name} == set(folders[0]) - {name}
+
+
+@pytest.mark.parametrize(
+    "gpus, pixels, expected",
+    [(0, 256**2, 8), (0, 2048**2, 8), (1, 256**2, 64), (1, 64**2, 64), (1, 512**2, 16)]
+    + [(1, 4096**2, 1)],
+)
+def test_a_gpu_is_filled_and_not_overfilled(monkeypatch, gpus, pixels, expected):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu"] * gpus)
+    assert features.batch_size(pixels) == expected
+
+
+def test_rows_do_not_depend_on_the_batch(tmp_path, monkeypatch):
+    rows = []
+    for size in (1, 7, 64):
+        monkeypatch.setattr(features, "BATCH", size)
+        rows.append(prepare(tmp_path / str(size), segmentation_weights="a").segmentation)
+    for others in rows[1:]:
+        np.testing.assert_allclose(others, rows[0], rtol=1e-3)
 
 
 def test_nothing_is_computed_unless_asked_for(tmp_path, networks):

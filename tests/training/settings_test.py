@@ -30,6 +30,7 @@ DEFAULTS = {
     "generator": "inception_fusion",
     "embedding_weights": "imagenet",
     "segmentation_weights": "pascalvoc",
+    "frozen_precision": "float32",
     "backbone_weights": "imagenet",
     "skips": True,
     "dropout": None,
