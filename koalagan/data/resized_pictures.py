@@ -32,7 +32,7 @@ WAITING = 2**28
 # Fewer are done before processes have started, which takes a few seconds of each core.
 PICTURES_FOR_PROCESSES = 2000
 CORES_FOR_PROCESSES = 4
-# A process with TensorFlow takes 0.3 GB. This one serves 1,700 pictures a second, from more of them.
+# A process with TensorFlow takes 0.3 GB, and this one cannot serve more than 1,700 pictures/s.
 MOST_PROCESSES = 24
 
 _Record = tuple[str, bytes]

@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 
 from koalagan.data import batches
-from koalagan.training import losses, optimizers, validation
+from koalagan.training import feeding, losses, optimizers, validation
 
 LOSSES = ("loss_D_fake", "loss_D_real", "loss_D", "loss_G_GAN", "loss_G_L1", "loss_G")
 PRETRAINING_LOSSES = ("loss_G_L1", "loss_G")
@@ -134,19 +134,24 @@ class ColorizationGAN(keras.Model):
         self._pretraining_steps = self.steps_done - int(self.adversarial_step)
         if self.train_function is not None and not force:
             return
-        functions = {}
-        for turn in (True, False) if self.adversarial else (False,):
-            super().make_train_function(force=True)
-            functions[turn] = self.train_function
+        functions = {turn: self.train_step for turn in (True, False)}
+        if not self.run_eagerly:
+            for turn in functions:
+                functions[turn] = tf.function(
+                    self.train_step, jit_compile=self.jit_compile, reduce_retracing=True
+                )
+        feed = feeding.Feed()
 
         def step(iterator):
+            batch = feed.take(iterator)
             adversarial_steps = self.steps_done - self._pretraining_steps
             # A function reads this where it is traced, which is in its first call.
             self.discriminators_turn = (
                 self.adversarial and adversarial_steps % self.discriminator_every == 0
             )
-            results = functions[self.discriminators_turn](iterator)
+            results = functions[self.discriminators_turn](batch)
             self.steps_done += 1
+            feed.fetch(iterator)
             return results
 
         self.train_function = step
