@@ -4,18 +4,23 @@
     python experiments/benchmark/benchmark.py --cases=train_step,pipeline \\
         --generator=inception_fusion --mixed_precision=bfloat16 --discriminator_every=1,5 \\
         --output=FILE.json [--peer=STEP.py --peer_python=PYTHON]
+    python experiments/benchmark/benchmark.py --cases=train_step --batch_size=64 \\
+        --mixed_precision=bfloat16,float16 --jit_compile=true,false --batches=resident,fed \\
+        --peer=experiments/benchmark/pytorch_peer.py --peer_python=PYTHON \\
+        --peer_mode=eager,compile --output=FILE.json
 
-    pretrain_step  one step of L1 pretraining on a batch in memory
+    pretrain_step  one step of L1 pretraining on batches in memory
     train_step     one adversarial step, averaged over the discriminator's turns
     recipe         20 + 15 epochs with frozen networks run once, and in every step, from the parts
-    forms          the adversarial step with each fast form in turn replaced by its plain form
+    forms          the adversarial step with each fast form in turn replaced by its plain form, and
+                   without TensorFlow's optimizer of layouts
     train          `python -m koalagan.train` on a prepared store, with input, logs and checkpoints
     pipeline       the input pipeline alone, on all cores and on one
     prepare        filling a store: decoding and resizing, and each frozen network
     inference      the SavedModel's signatures at three picture sizes
     colorize       `python -m koalagan.colorize` on a folder of photographs
     startup        `--help`, `import koalagan`, and from the command to the first step
-    profile        the operations that take most of a train_step, of all threads' time
+    profile        the operations (on a GPU: kernels) that take most of a train_step
 
 Each case runs in its own process, after a warm-up. Rates are medians over --rounds, with the lowest
 and highest; those of `train` are over its epochs; those of `colorize` and of the frozen networks
@@ -23,12 +28,17 @@ that fill a store are single measurements. Memory is the peak of the measured pr
 compared with the rate of a matrix product in the same dtype, measured between the rounds; their
 arithmetic is the nominal one of the networks (see `roofline`).
 
+--batches: `resident` is one batch that stays on the device, `fed` comes from the input pipeline,
+from pictures in memory. On a GPU, results say how busy it was (see `gpu_watch`) and how much of its
+memory the step took.
+
 The JSON file receives each result as soon as it is available. The same command continues an
 interrupted benchmark and adds further cases with the same settings.
 
 --peer runs another program's step in alternation with ours: a Python file that takes --batch,
---size, --dtype, --discriminator_every and --threads, does the work of the fusion generator without
-segmentation on the CPU, and prints a line with "N pictures/s".
+--size, --dtype, --discriminator_every, --threads and, if --peer_mode is given, --mode, does the
+work of the fusion generator without segmentation on the same device, and prints a line with
+"N pictures/s". `pytorch_peer.py` is one.
 """
 
 import concurrent.futures
@@ -80,15 +90,15 @@ _SETUPS = {
 }
 # A case is measured for every combination of these.
 _NETWORK = ("generator", "segmentation")
-_STEP = (*_NETWORK, "mixed_precision", "discriminator_every")
+_STEP = (*_NETWORK, "mixed_precision", "discriminator_every", "jit_compile")
 _VARIED = {
-    "pretrain_step": (*_NETWORK, "mixed_precision"),
-    "train_step": _STEP,
+    "pretrain_step": (*_NETWORK, "mixed_precision", "jit_compile", "batches"),
+    "train_step": (*_STEP, "batches"),
     "train": _STEP,
     "recipe": _STEP,
     "forms": _STEP,
     "profile": _STEP,
-    "startup": _NETWORK,
+    "startup": (*_NETWORK, "jit_compile"),
     "pipeline": (*_NETWORK, "cores"),
     "inference": (*_NETWORK, "picture"),
     "colorize": _NETWORK,
@@ -109,6 +119,8 @@ _SHARED = (
     "rounds",
 )
 _PRECISIONS = ("auto", "float32", "float16", "bfloat16")
+_JIT_COMPILE = ("auto", "true", "false")
+_BATCHES = ("resident", "fed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,11 +142,14 @@ class Measurements:
     segmentation: bool = option(False, "inception_fusion with its segmentation layer.")
     mixed_precision: str = option("auto", "One or more dtypes of computations.")
     discriminator_every: str = option("1,5", "One or more values, for the steps.")
+    jit_compile: str = option("auto", "One or more of auto, true and false.")
+    batches: str = option("resident", "Where the batches of steps are: resident, fed, or both.")
     batch_size: int = option(16, "Pictures in a step.", minimum=1)
     rounds: int = option(7, "Measurements after the warm-up.", minimum=1)
     output: str = option(None, "The JSON file to write.", required=True)
     peer: str | None = option(None, "A Python file with another program's step.")
     peer_python: str | None = option(None, "The Python interpreter that runs it.")
+    peer_mode: str | None = option(None, "One or more values of the peer's --mode.")
     alternations: int = option(3, "Runs of the peer, and of our step.", minimum=1)
 
 
@@ -235,6 +250,8 @@ def jobs(given: Measurements, shared: Mapping[str, Any]) -> Iterator[tuple[str, 
     cases = _choices("cases", given.cases, list(_CASES))
     generators = _choices("generator", given.generator, list(GENERATORS))
     dtypes = _choices("mixed_precision", given.mixed_precision, _PRECISIONS)
+    compiled = _choices("jit_compile", given.jit_compile, _JIT_COMPILE)
+    batches = _choices("batches", given.batches, _BATCHES)
     every = given.discriminator_every.split(",")
     if not all(re.fullmatch("[1-9][0-9]*", number) for number in every):
         raise UserError(
@@ -243,7 +260,7 @@ def jobs(given: Measurements, shared: Mapping[str, Any]) -> Iterator[tuple[str, 
     # They import TensorFlow: after the flags have been checked.
     import benchmark_cases
 
-    from koalagan import precision
+    from koalagan import compilation, precision
 
     cores = len(os.sched_getaffinity(0))
     varied = {
@@ -251,6 +268,8 @@ def jobs(given: Measurements, shared: Mapping[str, Any]) -> Iterator[tuple[str, 
         "segmentation": [given.segmentation],
         "mixed_precision": [precision.resolve(dtype) for dtype in dtypes],
         "discriminator_every": [int(number) for number in every],
+        "jit_compile": [compilation.resolve(one, deterministic=False) for one in compiled],
+        "batches": batches,
         "cores": sorted({1, cores}),
         "picture": list(benchmark_cases.PICTURES),
     }
@@ -283,8 +302,9 @@ def main(settings: BenchmarkSettings, _: list[str]) -> int:
             if given.peer and benchmark_peer.is_comparable(case, case_settings):
                 peer = [given.peer_python, given.peer]
                 measure_ours = functools.partial(run_case, case, case_settings)
+                modes = given.peer_mode.split(",") if given.peer_mode else [None]
                 report["results"] += benchmark_peer.compare(
-                    peer, case_settings, given.alternations, measure_ours
+                    peer, modes, case_settings, given.alternations, measure_ours
                 )
             else:
                 report["results"] += run_case(case, case_settings)

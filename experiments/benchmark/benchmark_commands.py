@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import gpu_watch
 from benchmark_cases import Settings, drawn, memory_peak, training_run
 from PIL import Image
 
@@ -53,26 +54,31 @@ def _memory(peak: int) -> dict[str, float]:
     return {"peak_memory_gb": peak / 1e9}
 
 
-def _timed_run(settings: Settings, epochs: int) -> tuple[list[tuple[str, float]], int]:
+def _timed_run(
+    settings: Settings, epochs: int
+) -> tuple[list[tuple[str, float]], int, gpu_watch.Watch]:
     """Trains on prepared pictures.
 
     Returns:
-        Events with their times, the start of the command first, and the peak memory in bytes.
+        Events with their times, the start of the command first, the peak memory in bytes, and what
+        was seen of the GPU.
     """
     run = options.replace(training_run(settings), pretrain_epochs=0, epochs=epochs)
     given = {name: value for name, value in options.values(run).items() if value is not None}
     notes = Path(f"{settings['folder']}/notes")
     started = time.time()
-    _, peak = run_python(
-        _TIMED_TRAIN, str(notes), *(f"--{name}={value}" for name, value in given.items())
-    )
+    with gpu_watch.watched() as watch:
+        _, peak = run_python(
+            _TIMED_TRAIN, str(notes), *(f"--{name}={value}" for name, value in given.items())
+        )
     events = [tuple(json.loads(line)) for line in notes.read_text().splitlines()]
-    return [("command", started), *events], peak
+    return [("command", started), *events], peak, watch
 
 
 def train(settings: Settings) -> list[dict[str, Any]]:
     """Adversarial training as a user runs it; see `epoch_rates` for what is included."""
-    events, peak = _timed_run(settings, _EPOCHS)
+    events, peak, watch = _timed_run(settings, _EPOCHS)
+    begun = [at for event, at in events if event == "epoch"]
     steps, found = epoch_rates(events, settings["batch_size"])
     return [
         {
@@ -82,6 +88,7 @@ def train(settings: Settings) -> list[dict[str, Any]]:
             "pictures_per_second": statistics.median(found),
             "spread": [min(found), max(found)],
             **_memory(peak),
+            **watch.summary(begun[1], begun[-1]),
         }
     ]
 
@@ -119,7 +126,7 @@ def startup(settings: Settings) -> list[dict[str, Any]]:
         runs = [run_python(*command) for _ in range(settings["rounds"])]
         took, peaks = zip(*runs, strict=True)
         results.append({"what": what, "seconds": statistics.median(took), **_memory(max(peaks))})
-    events, peak = _timed_run(settings, epochs=1)
+    events, peak, _ = _timed_run(settings, epochs=1)
     first_step = next(at for event, at in events if event == "step")
     what = "train, prepared, to the end of its first step"
     results.append({"what": what, "seconds": first_step - events[0][1], **_memory(peak)})

@@ -12,8 +12,8 @@ from koalagan.errors import UserError, one_line
 _RATE = re.compile(r"([\d.]+) pictures/s")
 
 
-def rate(command: Sequence[str], settings: Mapping[str, Any]) -> float:
-    """Pictures per second of the other program's step.
+def rate(command: Sequence[str], mode: str | None, settings: Mapping[str, Any]) -> float:
+    """Pictures per second of the other program's step, in one of its modes if it has several.
 
     Raises:
         UserError: it fails, or prints no rate.
@@ -25,6 +25,7 @@ def rate(command: Sequence[str], settings: Mapping[str, Any]) -> float:
         f"--dtype={settings['mixed_precision']}",
         f"--discriminator_every={settings['discriminator_every']}",
         f"--threads={settings['cores']}",
+        *([f"--mode={mode}"] if mode else []),
     ]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
@@ -41,6 +42,7 @@ def rate(command: Sequence[str], settings: Mapping[str, Any]) -> float:
 
 def compare(
     peer: Sequence[str],
+    modes: Sequence[str | None],
     settings: Mapping[str, Any],
     alternations: int,
     measure_ours: Callable[[], list[dict[str, Any]]],
@@ -49,31 +51,38 @@ def compare(
 
     Args:
         peer: the command that runs the peer.
+        modes: values of its --mode, or None.
         settings: see `benchmark_cases`.
         alternations: how often each is measured.
         measure_ours: measures our step; returns a single result.
 
     Returns:
-        Our median run, with the peer's rate and the ratios.
+        For each mode, our median run with the peer's rate and the ratios.
 
     Raises:
         UserError: one of them cannot be run.
     """
-    runs, ratios, theirs = [], [], []
+    runs: list[dict[str, Any]] = []
+    theirs: dict[str | None, list[float]] = {mode: [] for mode in modes}
     for _ in range(alternations):
-        theirs.append(rate(peer, settings))
-        (run,) = measure_ours()
-        runs.append(run)
-        ratios.append(run["pictures_per_second"] / theirs[-1])
-    runs.sort(key=lambda run: run["pictures_per_second"])
-    return [
-        {
-            **runs[len(runs) // 2],
-            "peer_pictures_per_second": statistics.median(theirs),
-            "ratio_to_peer": statistics.median(ratios),
-            "ratio_spread": [min(ratios), max(ratios)],
-        }
-    ]
+        for mode in modes:
+            theirs[mode].append(rate(peer, mode, settings))
+        runs += measure_ours()
+    ours = [run["pictures_per_second"] for run in runs]
+    median = sorted(runs, key=lambda run: run["pictures_per_second"])[len(runs) // 2]
+    results = []
+    for mode, rates in theirs.items():
+        ratios = [mine / other for mine, other in zip(ours, rates, strict=True)]
+        results.append(
+            {
+                **median,
+                "peer_mode": mode,
+                "peer_pictures_per_second": statistics.median(rates),
+                "ratio_to_peer": statistics.median(ratios),
+                "ratio_spread": [min(ratios), max(ratios)],
+            }
+        )
+    return results
 
 
 def is_comparable(case: str, settings: Mapping[str, Any]) -> bool:
@@ -82,5 +91,5 @@ def is_comparable(case: str, settings: Mapping[str, Any]) -> bool:
         case == "train_step"
         and settings["generator"] == "inception_fusion"
         and not settings["segmentation"]
-        and settings["mixed_precision"] in ("float32", "bfloat16")
+        and settings["batches"] == "resident"
     )

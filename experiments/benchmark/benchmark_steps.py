@@ -6,11 +6,13 @@ import contextlib
 import math
 import statistics
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import gpu_watch
 import keras
 import numpy as np
 import plain_forms
@@ -19,13 +21,19 @@ import tensorflow as tf
 from benchmark_cases import Settings, frozen_rate, prepared_pictures, seconds, summary, training_run
 
 from koalagan import precision
+from koalagan.data import pipeline
+from koalagan.data.batches import for_networks
+from koalagan.data.store import Store
 from koalagan.models import frozen
-from koalagan.training import networks
+from koalagan.training import feeding, networks
 from koalagan.training.gan import ColorizationGAN
 
 _WARM_UP_STEPS = 3
+_PICTURES = 64  # of the input pipeline
 # The Inception-GAN paper's passes: L1, GAN.
 _PASSES = (20, 15)
+_WATCHED_SECONDS = 3.0
+_NO_LAYOUTS = "no layout optimizer"
 
 
 def pretrain_step(settings: Settings) -> list[dict[str, Any]]:
@@ -55,7 +63,7 @@ def measure_step(settings: Settings, adversarial: bool, run_frozen: bool = False
     for _ in range(settings["rounds"]):
         peaks.append(roofline.matrix_peak(dtype))
         times.append(seconds(cycle) / every)
-    shown = {"batch_size": batch_size, "image_size": settings["image_size"]}
+    shown = {"batch_size": batch_size, "image_size": settings["image_size"], **_gpu(cycle)}
     rates = summary(batch_size, times)
     if run_frozen:
         return {**shown, **rates}
@@ -72,12 +80,26 @@ def measure_step(settings: Settings, adversarial: bool, run_frozen: bool = False
     }
 
 
+def _gpu(cycle: Callable[[], Any]) -> dict[str, float]:
+    """How busy the GPU is in a few seconds of steps, and how much memory they take; {} without."""
+    if not tf.config.list_physical_devices("GPU"):
+        return {}
+    begun = time.time()
+    with gpu_watch.watched() as watch:
+        while time.time() < begun + _WATCHED_SECONDS:
+            cycle()
+    # TensorFlow takes all memory for itself: nvidia-smi does not know what is used of it.
+    memory = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e9
+    return {**watch.summary(begun + 0.5), "gpu_memory_gb": memory}
+
+
 def forms(settings: Settings) -> list[dict[str, Any]]:
     """The adversarial step with each fast form in turn replaced by its plain form."""
     every, cycles = settings["discriminator_every"], {}
-    for name, form in {"all fast": None, **plain_forms.FORMS}.items():
-        # Patched while networks are built and traced.
-        with mock.patch.object(*form) if form else contextlib.nullcontext():
+    ways = {"all fast": contextlib.nullcontext(), _NO_LAYOUTS: _without_layout_optimizer()}
+    ways |= {f"plain {name}": mock.patch.object(*form) for name, form in plain_forms.FORMS.items()}
+    for name, way in ways.items():
+        with way:  # while networks are built, traced and optimized
             _, cycles[name] = build_cycle(settings, adversarial=True)
             _warm_up(cycles[name], every)
     times = {name: [] for name in cycles}
@@ -87,12 +109,22 @@ def forms(settings: Settings) -> list[dict[str, Any]]:
     medians = {name: statistics.median(taken) for name, taken in times.items()}
     return [
         {
-            "what": name if name == "all fast" else f"plain {name}",
+            "what": name,
             **summary(settings["batch_size"], times[name]),
             "times_as_long": medians[name] / medians["all fast"],
         }
         for name in cycles
     ]
+
+
+@contextlib.contextmanager
+def _without_layout_optimizer() -> Iterator[None]:
+    """On GPUs, it may turn the networks' channels-last convolutions into channels-first ones."""
+    tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"layout_optimizer": True})
 
 
 def _warm_up(cycle: Callable[[], Any], steps: int) -> None:
@@ -114,16 +146,16 @@ def build_cycle(
         gan.train_step = _with_frozen_networks(gan)
         given = []
     every = optimization.discriminator_every
-    gan.compile(adversarial=adversarial, discriminator_every=every)
-    gan.make_train_function()
-    # Batches of unknown size, like those of the input pipeline: the same graph as in training.
-    batches = iter(
-        tf.data.Dataset.from_tensor_slices(_random_batch(given, optimization.batch_size, size))
-        .batch(optimization.batch_size)
-        .cache()
-        .repeat()
-        .prefetch(2)
+    gan.compile(
+        adversarial=adversarial,
+        discriminator_every=every,
+        jit_compile=bool(settings.get("jit_compile")),
     )
+    gan.make_train_function()
+    pictures = _random_pictures(given, max(optimization.batch_size, _PICTURES), size)
+    batches = iter(pipeline.training_batches(pictures, batch_size=optimization.batch_size, seed=0))
+    if settings.get("batches") != "fed":
+        batches = _resident(next(batches))
 
     def cycle():
         for _ in range(every if adversarial else 1):
@@ -139,6 +171,7 @@ def _with_frozen_networks(gan: ColorizationGAN) -> Callable:
     step = gan.train_step
 
     def train_step(batch):
+        batch = for_networks(batch)
         outputs = {name: model(batch["L"], training=False) for name, model in models.items()}
         return step({**batch, **outputs})
 
@@ -149,15 +182,27 @@ def _frozen_inputs(gan: ColorizationGAN) -> list[str]:
     return [name for name in frozen.CLASSES if name in gan.generator.input]
 
 
-def _random_batch(given: list[str], count: int, size: int) -> dict[str, np.ndarray]:
+def _random_pictures(given: list[str], count: int, size: int) -> Store:
+    """A store in memory, with the outputs of the frozen networks that are `given`."""
     rng = np.random.default_rng(0)
-    batch = {
-        "L": rng.uniform(-1, 1, (count, size, size, 1)),
-        "ab": rng.uniform(-0.5, 0.5, (count, size, size, 2)),
-        "embedding": rng.normal(size=(count, 1001)),
-        "segmentation": rng.normal(size=(count, size // 4, size // 4, 21)),
+    features = {
+        "embedding": (rng.normal(size=(count, 2, 1001)), np.float32),
+        "segmentation": (rng.normal(size=(count, 2, size // 4, size // 4, 21)), np.float16),
     }
-    return {name: batch[name].astype(np.float32) for name in ("L", "ab", *given)}
+    return Store(
+        Path(),
+        {"pictures": count},
+        rng.integers(0, 256, (count, size, size, 3), np.uint8),
+        **{name: features[name][0].astype(features[name][1]) for name in given},
+    )
+
+
+def _resident(batch: dict[str, tf.Tensor]) -> Iterator[dict[str, tf.Tensor]]:
+    """The same batch again and again, on the device that trains."""
+    with tf.device(feeding.training_device()):
+        batch = {name: tf.identity(value) for name, value in batch.items()}
+    while True:
+        yield batch
 
 
 def recipe(settings: Settings) -> list[dict[str, Any]]:
@@ -201,7 +246,8 @@ def recipe(settings: Settings) -> list[dict[str, Any]]:
 
 
 def profile(settings: Settings) -> list[dict[str, Any]]:
-    """The operations that take most of an adversarial step: their share of all threads' time."""
+    """What takes most of an adversarial step: on a CPU the operations, by their share of all
+    threads' time, and on a GPU the kernels, by their share of the time in which it computes."""
     _, cycle = build_cycle(settings, adversarial=True)
     _warm_up(cycle, settings["discriminator_every"])
     with tempfile.TemporaryDirectory() as folder:
@@ -209,7 +255,8 @@ def profile(settings: Settings) -> list[dict[str, Any]]:
             for _ in range(settings["rounds"]):
                 cycle()
         traces = [path.read_bytes() for path in Path(folder).glob("**/*.xplane.pb")]
-    spent = operation_times(traces)
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    spent = kernel_times(traces) if on_gpu else operation_times(traces)
     whole = sum(spent.values())
     return [{"what": kind, "share_of_time": time / whole} for kind, time in spent.most_common(10)]
 
@@ -220,18 +267,33 @@ _CALLS = ("PartitionedCall", "StatefulPartitionedCall", "If", "While", "Case")
 
 def operation_times(traces: list[bytes]) -> collections.Counter[str]:
     """Time by kind of operation on the CPU, in picoseconds, from TensorFlow's traces."""
+    spent = collections.Counter()
+    for _, name, duration in _events(traces, "/host:CPU"):
+        # The events of operations are named "NAME:KIND"; C++ functions contain "::", runs of whole
+        # graphs ": ".
+        parts = name.split(":")
+        if len(parts) == 2 and parts[1] not in _CALLS and parts[1][:1] != " ":
+            spent[parts[1]] += duration
+    return spent
+
+
+def kernel_times(traces: list[bytes]) -> collections.Counter[str]:
+    """Time by kernel, copies included, on GPUs, in picoseconds, from TensorFlow's traces."""
+    spent = collections.Counter()
+    for line, name, duration in _events(traces, "/device:GPU"):
+        if line.startswith("Stream"):  # The other lines sum these up.
+            spent[name] += duration
+    return spent
+
+
+def _events(traces: list[bytes], device: str) -> Iterator[tuple[str, str, int]]:
+    """The line, the name and the duration in picoseconds of each event on a kind of device."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-    spent = collections.Counter()
     for trace in traces:
         for plane in xplane_pb2.XSpace.FromString(trace).planes:
-            if not plane.name.startswith("/host:CPU"):
-                continue
-            for line in plane.lines:
-                for event in line.events:
-                    # The events of operations are named "NAME:KIND"; C++ functions contain "::",
-                    # runs of whole graphs ": ".
-                    parts = plane.event_metadata[event.metadata_id].name.split(":")
-                    if len(parts) == 2 and parts[1] not in _CALLS and parts[1][:1] != " ":
-                        spent[parts[1]] += event.duration_ps
-    return spent
+            if plane.name.startswith(device):
+                for line in plane.lines:
+                    for event in line.events:
+                        name = plane.event_metadata[event.metadata_id].name
+                        yield line.name, name, event.duration_ps

@@ -18,6 +18,7 @@ class RecordingLine(console.ProgressLine):
     """The progress line of training, which is called at every epoch and step."""
 
     notes = ""
+    _first = False
 
     def _record(self, event: str) -> None:
         with open(self.notes, "a") as file:
@@ -29,10 +30,14 @@ class RecordingLine(console.ProgressLine):
 
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch, logs)
+        if not self._first:
+            self._first = True
+            int(self.model.step)  # waits for a GPU, but not after each step
         self._record("step")
 
     def on_test_begin(self, logs=None):
         super().on_test_begin(logs)
+        int(self.model.step)  # waits for a GPU, which may still train
         self._record("test")
 
     def on_test_end(self, logs=None):

@@ -25,6 +25,7 @@ from helpers.photos import export_painter
 from koalagan.errors import UserError
 from koalagan.models import patchgan
 from koalagan.models.frozen import embedding
+from koalagan.training import feeding
 
 
 @pytest.fixture
@@ -35,6 +36,8 @@ def settings(benchmark_pictures, tmp_path):
         "generator": "resnet18_unet",
         "segmentation": False,
         "discriminator_every": 1,
+        "jit_compile": False,
+        "batches": "resident",
         "folder": str(tmp_path),
         "cores": len(os.sched_getaffinity(0)),
     }
@@ -44,7 +47,7 @@ def settings(benchmark_pictures, tmp_path):
 def small_embedding(monkeypatch):
     """Inception-ResNet-v2 replaced by the mean of L and a dense layer."""
 
-    def build():
+    def build(dtype="float32"):
         lightness = keras.Input((None, None, 1))
         mean = keras.layers.GlobalAveragePooling2D()(lightness)
         return keras.Model(lightness, keras.layers.Dense(1001)(mean))
@@ -65,6 +68,25 @@ def test_a_step_is_measured(settings, small_embedding, monkeypatch, run_frozen):
         (result,) = benchmark.measure("train_step", settings)
         assert result["case"] == "train_step" and result["generator"] == "resnet18_unet"
         check_step(result)
+
+
+@pytest.mark.parametrize("batches", ["resident", "fed"])
+def test_a_step_sees_one_batch_or_those_of_the_pipeline(settings, monkeypatch, batches):
+    model, seen = tiny.gan(), []
+    take = feeding.Feed.take
+
+    def watched(feed, iterator):
+        batch = take(feed, iterator)
+        seen.append(batch["rgb"].numpy())
+        return batch
+
+    monkeypatch.setattr(feeding.Feed, "take", watched)
+    monkeypatch.setattr(benchmark_steps.networks, "build_gan", lambda run: model)
+    wanted = {**settings, "jit_compile": True, "batches": batches, "discriminator_every": 3}
+    _, cycle = benchmark_steps.build_cycle(wanted, adversarial=True)
+    cycle()
+    assert model.jit_compile and len(seen) == 3 and seen[0].dtype == "uint8"
+    assert (seen[0] == seen[1]).all() == (batches == "resident")
 
 
 def test_the_input_pipeline_is_measured(settings):
@@ -187,10 +209,13 @@ def test_the_recipe_is_measured(settings, small_embedding, monkeypatch):
 
 
 def check_forms(results):
-    fast, plain = results
-    assert (fast["what"], plain["what"]) == ("all fast", "plain leaky_relu")
-    ratio = fast["pictures_per_second"] / plain["pictures_per_second"]
-    assert fast["times_as_long"] == 1 and plain["times_as_long"] == pytest.approx(ratio)
+    whats = [result["what"] for result in results]
+    assert whats == ["all fast", "no layout optimizer", "plain leaky_relu"]
+    fast, *others = results
+    assert fast["times_as_long"] == 1
+    for other in others:
+        ratio = fast["pictures_per_second"] / other["pictures_per_second"]
+        assert other["times_as_long"] == pytest.approx(ratio)
 
 
 @pytest.fixture
@@ -215,7 +240,8 @@ def test_plain_forms_replace_the_fast_ones_while_networks_are_built(
     fast = patchgan.leaky_relu
     monkeypatch.setattr(benchmark_steps, "build_cycle", build_cycle)
     check_forms(benchmark_steps.forms(settings))
-    assert built_with == [fast, one_form]
+    # As they are, without the optimizer of layouts, and in the plain form.
+    assert built_with == [fast, fast, one_form]
 
 
 @pytest.mark.nightly
@@ -244,9 +270,10 @@ def test_the_profile_counts_operations_once():
         ("/device:GPU:0", ["kernel:Conv2D"]),
     ):
         plane = space.planes.add(name=name)
-        line = plane.lines.add()
+        line = plane.lines.add(name="Stream #1")
         for number, event in enumerate(events, 1):
             plane.event_metadata[number].name = event
             line.events.add(metadata_id=number, duration_ps=number)
-    times = benchmark_steps.operation_times([space.SerializeToString()])
-    assert times == {"Conv2D": 1 + 2, "AddV2": 3}
+    traces = [space.SerializeToString()]
+    assert benchmark_steps.operation_times(traces) == {"Conv2D": 1 + 2, "AddV2": 3}
+    assert benchmark_steps.kernel_times(traces) == {"kernel:Conv2D": 1}

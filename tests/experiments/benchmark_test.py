@@ -12,6 +12,7 @@ import benchmark
 import benchmark_peer
 import benchmark_report
 import benchmark_steps
+import gpu_watch
 import pytest
 from helpers.benchmark import check_step
 
@@ -160,12 +161,64 @@ def test_the_peer_is_compared_with_the_same_work_only():
         "generator": "inception_fusion",
         "segmentation": False,
         "mixed_precision": "bfloat16",
+        "batches": "resident",
     }
     assert benchmark_peer.is_comparable("train_step", same)
     assert not benchmark_peer.is_comparable("pretrain_step", same)
     assert not benchmark_peer.is_comparable("train_step", same | {"segmentation": True})
     assert not benchmark_peer.is_comparable("train_step", same | {"generator": "unet"})
-    assert not benchmark_peer.is_comparable("train_step", same | {"mixed_precision": "float16"})
+    assert not benchmark_peer.is_comparable("train_step", same | {"batches": "fed"})
+
+
+def test_each_mode_of_the_peer_is_measured_in_alternation(tmp_path):
+    path = tmp_path / "peer.py"
+    path.write_text(
+        "import sys\n"
+        "mode = sys.argv[-1].removeprefix('--mode=')\n"
+        f"open({str(tmp_path / 'asked')!r}, 'a').write(f'{{mode}}\\n')\n"
+        "print({'eager': 2.0, 'compile': 4.0}[mode], 'pictures/s')\n"
+    )
+    ours = iter([6.0, 2.0, 4.0])
+
+    def measure():
+        with open(tmp_path / "asked", "a") as asked_file:
+            asked_file.write("ours\n")
+        return [{"pictures_per_second": next(ours)}]
+
+    settings = {
+        "batch_size": 2,
+        "image_size": 32,
+        "mixed_precision": "float32",
+        "discriminator_every": 1,
+        "cores": 1,
+    }
+    results = benchmark_peer.compare(
+        [sys.executable, str(path)], ["eager", "compile"], settings, 3, measure
+    )
+    assert asked(tmp_path) == ["eager", "compile", "ours"] * 3
+    assert [result["peer_mode"] for result in results] == ["eager", "compile"]
+    assert [result["pictures_per_second"] for result in results] == [4.0, 4.0]
+    assert [result["ratio_to_peer"] for result in results] == [2.0, 1.0]
+    assert [result["ratio_spread"] for result in results] == [[1.0, 3.0], [0.5, 1.5]]
+
+
+def test_the_gpu_is_watched(tmp_path, monkeypatch):
+    """By a program with the output of `nvidia-smi`."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 0, 1000\necho '[N/A], 0'\necho 50, 3000\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with gpu_watch.watched() as watch:
+        wait_for(lambda: len(watch.samples) == 2)
+    assert watch.summary() == {"gpu_busy": 0.25, "gpu_memory_gb": 3000 * 2**20 / 1e9}
+    assert watch.summary(time.time() + 1) == {}
+
+
+def test_without_a_gpu_nothing_is_seen(monkeypatch):
+    monkeypatch.setattr(gpu_watch.shutil, "which", lambda name: None)
+    with gpu_watch.watched() as watch:
+        pass
+    assert watch.summary() == {}
 
 
 @pytest.mark.parametrize(
@@ -174,6 +227,8 @@ def test_the_peer_is_compared_with_the_same_work_only():
         ({"cases": "train_steps"}, "choose from pretrain_step, train_step"),
         ({"generator": ""}, "choose from inception_fusion"),
         ({"mixed_precision": "float8"}, "choose from auto, float32"),
+        ({"jit_compile": "yes"}, "choose from auto, true, false"),
+        ({"batches": "far"}, "choose from resident, fed"),
         ({"discriminator_every": "²"}, "positive whole numbers"),
         ({"peer_python": None}, "--peer and --peer_python must be given together"),
         ({"output": "/no/such/folder/benchmark.json"}, "cannot be written"),
@@ -213,9 +268,9 @@ def test_a_failing_peer_is_quoted(tmp_path):
         "cores": 1,
     }
     with pytest.raises(UserError, match="printed no rate: no such network"):
-        benchmark_peer.rate([sys.executable, str(path)], settings)
+        benchmark_peer.rate([sys.executable, str(path)], None, settings)
     with pytest.raises(UserError, match="--peer_python=/no/such/python cannot be run"):
-        benchmark_peer.rate(["/no/such/python", str(path)], settings)
+        benchmark_peer.rate(["/no/such/python", str(path)], None, settings)
 
 
 def test_a_killed_benchmark_leaves_no_process(tmp_path):
