@@ -106,7 +106,7 @@ def test_weights_that_cannot_be_downloaded(run, tmp_path, monkeypatch):
 
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(keras.utils, "get_file", no_network)
-    monkeypatch.setattr(embedding, "build", lambda: None)
+    monkeypatch.setattr(embedding, "build", lambda dtype: None)
     _refused(run, f"{tmp_path}/keras/models.*--embedding_weights", embedding_weights="imagenet")
     assert not any(name.endswith(".partial") for name in os.listdir(tmp_path / "store"))
 

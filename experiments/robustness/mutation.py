@@ -236,6 +236,48 @@ MISTAKES = (
         right="if (converted := _to_srgb(deep)) is not deep:",
         wrong="if (converted := deep) is not deep:",
     ),
+    Mistake(
+        file="training/feeding.py",
+        tests="training/feeding_test.py",
+        name="the batch that was copied ahead is thrown away",
+        right="or self._next is None:",
+        wrong="or True:",
+    ),
+    Mistake(
+        file="training/feeding.py",
+        tests="training/feeding_test.py",
+        name="batches stay where they are",
+        right="        if not self._device:\n            return batch\n",
+        wrong="        return batch\n",
+    ),
+    Mistake(
+        file="data/resized_pictures.py",
+        tests="data/resized_pictures_test.py",
+        name="pictures come in the order in which they are handed out last",
+        right="            while pending and is_full(group):\n",
+        wrong="            while pending and is_full(group):\n                pending.rotate()\n",
+    ),
+    Mistake(
+        file="data/resized_pictures.py",
+        tests="data/store_test.py",
+        name="any number of pixels is decoded at once",
+        right="at_work + group.pixels > DECODED_AT_ONCE",
+        wrong="False",
+    ),
+    Mistake(
+        file="data/resized_pictures.py",
+        tests="data/resized_pictures_test.py",
+        name="processes outlive a killed program",
+        right="        os._exit(1)\n",
+        wrong="        pass\n",
+    ),
+    Mistake(
+        file="data/features.py",
+        tests="data/features_test.py",
+        name="both precisions share their rows",
+        right='facts["precision"] = precision',
+        wrong="pass",
+    ),
 )
 
 
