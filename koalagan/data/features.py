@@ -135,7 +135,7 @@ class Feature:
         """The outputs for the pictures from `first` on: the first row of a batch, and the rows."""
         begun = None
         for start in range(first, len(pictures), self._batch):
-            # Returns at once on a GPU, which computes while the former batch is fetched and stored.
+            # It returns at once on a GPU, which computes while the former batch is stored.
             outputs = compute(pictures[start : start + self._batch])
             if begun:
                 yield begun[0], begun[1].numpy()

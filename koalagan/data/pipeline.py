@@ -101,10 +101,7 @@ def _specs(store: Store) -> dict[str, tf.TensorSpec]:
 def _batches(
     store: Store, positions: tf.data.Dataset, read: Callable[[np.ndarray], list[np.ndarray]]
 ) -> tf.data.Dataset:
-    """The order of the pipeline: positions -> rows (order, mirrored) -> prefetch.
-
-    Where a GPU trains, the next batches are copied to it during a step.
-    """
+    """The order of the pipeline: positions -> rows (order, mirrored) -> prefetch."""
     specs = _specs(store)
 
     def read_rows(position: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -114,13 +111,4 @@ def _batches(
             for (name, spec), array in zip(specs.items(), arrays, strict=True)
         }
 
-    batches = positions.map(read_rows, num_parallel_calls=tf.data.AUTOTUNE)
-    batches = batches.prefetch(tf.data.AUTOTUNE)
-    if device := training_device():
-        batches = batches.apply(tf.data.experimental.prefetch_to_device(device, buffer_size=2))
-    return batches
-
-
-def training_device() -> str | None:
-    """The device that batches are copied to ahead of the step; None where the CPU trains."""
-    return "/GPU:0" if tf.config.list_physical_devices("GPU") else None
+    return positions.map(read_rows, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

@@ -28,7 +28,9 @@ from koalagan import files, progress
 from koalagan.data import features, picture_file, resized_pictures, sources, store_files
 from koalagan.errors import UserError, one_line
 
-CHUNK = 64  # pictures between two saved states; an interruption loses at most one chunk
+# Pictures between two saved states. An interruption loses at most one chunk, and what cores were
+# working on.
+CHUNK = 64
 
 _FORMAT = 2  # Increase it when the meaning of a stored row changes.
 # File names need not be valid Unicode.
