@@ -138,7 +138,10 @@ class ColorizationGAN(keras.Model):
         if not self.run_eagerly:
             for turn in functions:
                 functions[turn] = tf.function(
-                    self.train_step, jit_compile=self.jit_compile, reduce_retracing=True
+                    self.train_step,
+                    jit_compile=self.jit_compile,
+                    autograph=False,  # Its conditions are Python's; converting takes seconds.
+                    reduce_retracing=True,
                 )
         feed = feeding.Feed()
 
