@@ -88,6 +88,8 @@ def test_processes_leave_the_gpus_alone():
 
 
 PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # A background job ignores it.
 from koalagan.data import resized_pictures as r
 r.available_cores = lambda: 2
 r.PICTURES_FOR_PROCESSES, r.CORES_FOR_PROCESSES = 1, 2
@@ -119,7 +121,10 @@ def test_processes_end_with_a_program_that_is_stopped(tmp_path, by):
         ]
         assert len(started) == 2
         os.killpg(program.pid, by) if by == signal.SIGINT else program.kill()
-        _, errors = program.communicate()
+        try:
+            _, errors = program.communicate(timeout=60)
+        finally:
+            program.kill()
     _, alive = psutil.wait_procs(started, timeout=20)
     assert not alive
     if by == signal.SIGINT:  # Only the program itself says that it was interrupted.
