@@ -151,10 +151,11 @@ def test_flag_tables_are_those_of_the_command(command):
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
 def test_flags_exist(path):
+    modules = [*(f"koalagan.{command}" for command in cli.COMMANDS), "benchmark"]
     known = {
         field.name
-        for command in cli.COMMANDS
-        for group in options.groups(importlib.import_module(f"koalagan.{command}").COMMAND.options)
+        for module in modules
+        for group in options.groups(importlib.import_module(module).COMMAND.options)
         for field in dataclasses.fields(group)
     }
     known |= {f"no{flag}" for flag in known} | OTHER_FLAGS
