@@ -20,7 +20,7 @@ SIZE = (8, 12)
 BAD = 5
 
 
-def records(count=40):
+def records(count=120):
     for number in range(count):
         encoded = encode(picture(number, 20 + number, 30))
         yield f"p{number}", encoded if number != BAD else encoded[:40]
@@ -56,12 +56,12 @@ def test_processes_give_what_threads_give(in_processes, monkeypatch, crop):
         yield from records()
         seen.extend(workers())
 
-    processes = list(resized_pictures.resized(watched(), 40, SIZE, crop=crop))
+    processes = list(resized_pictures.resized(watched(), 120, SIZE, crop=crop))
     assert len(seen) == 2 and not workers()
     monkeypatch.setattr(resized_pictures, "PICTURES_FOR_PROCESSES", 1000)
-    threads = list(resized_pictures.resized(records(), 40, SIZE, crop=crop))
+    threads = list(resized_pictures.resized(records(), 120, SIZE, crop=crop))
     assert [name for name, _ in processes] == [name for name, _ in threads]
-    assert [name for name, _ in processes] == [f"p{number}" for number in range(40)]
+    assert [name for name, _ in processes] == [f"p{number}" for number in range(120)]
     for (name, one), (_, other) in zip(processes, threads, strict=True):
         if name == f"p{BAD}":
             assert isinstance(one, BadPicture) and str(one) == str(other)
