@@ -84,7 +84,7 @@ def training_run(settings: Settings) -> RunSettings:
     run = options.replace(
         RunSettings(),
         workdir=f"{settings['folder']}/run",
-        jit_compile="true" if settings.get("jit_compile") else "false",
+        jit_compile="true" if settings["jit_compile"] else "false",
         embedding_weights="random",
         segmentation_weights="random" if settings["segmentation"] else "none",
         backbone_weights="random",

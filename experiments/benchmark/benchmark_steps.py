@@ -149,12 +149,12 @@ def build_cycle(
     gan.compile(
         adversarial=adversarial,
         discriminator_every=every,
-        jit_compile=bool(settings.get("jit_compile")),
+        jit_compile=settings["jit_compile"],
     )
     gan.make_train_function()
     pictures = _random_pictures(given, max(optimization.batch_size, _PICTURES), size)
     batches = iter(pipeline.training_batches(pictures, batch_size=optimization.batch_size, seed=0))
-    if settings.get("batches") != "fed":
+    if settings["batches"] != "fed":
         batches = _resident(next(batches))
 
     def cycle():

@@ -18,7 +18,7 @@ class RecordingLine(console.ProgressLine):
     """The progress line of training, which is called at every epoch and step."""
 
     notes = ""
-    _first = False
+    _has_waited = False
 
     def _record(self, event: str) -> None:
         with open(self.notes, "a") as file:
@@ -30,9 +30,9 @@ class RecordingLine(console.ProgressLine):
 
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch, logs)
-        if not self._first:
-            self._first = True
-            int(self.model.step)  # waits for a GPU, but not after each step
+        if not self._has_waited:
+            self._has_waited = True
+            int(self.model.step)  # waits for a GPU, whose first step is timed; the others are not
         self._record("step")
 
     def on_test_begin(self, logs=None):

@@ -20,6 +20,13 @@ from koalagan import options
 from koalagan.errors import UserError
 
 ROOT = Path(__file__).parents[2]
+PEER_SETTINGS = {
+    "batch_size": 2,
+    "image_size": 32,
+    "mixed_precision": "float32",
+    "discriminator_every": 1,
+    "cores": 1,
+}
 
 
 @pytest.fixture
@@ -185,15 +192,8 @@ def test_each_mode_of_the_peer_is_measured_in_alternation(tmp_path):
             asked_file.write("ours\n")
         return [{"pictures_per_second": next(ours)}]
 
-    settings = {
-        "batch_size": 2,
-        "image_size": 32,
-        "mixed_precision": "float32",
-        "discriminator_every": 1,
-        "cores": 1,
-    }
     results = benchmark_peer.compare(
-        [sys.executable, str(path)], ["eager", "compile"], settings, 3, measure
+        [sys.executable, str(path)], ["eager", "compile"], PEER_SETTINGS, 3, measure
     )
     assert asked(tmp_path) == ["eager", "compile", "ours"] * 3
     assert [result["peer_mode"] for result in results] == ["eager", "compile"]
@@ -260,17 +260,10 @@ def test_mistakes_end_the_command_with_one_sentence(tmp_path):
 def test_a_failing_peer_is_quoted(tmp_path):
     path = tmp_path / "peer.py"
     path.write_text("raise SystemExit('no such network')")
-    settings = {
-        "batch_size": 2,
-        "image_size": 32,
-        "mixed_precision": "float32",
-        "discriminator_every": 1,
-        "cores": 1,
-    }
     with pytest.raises(UserError, match="printed no rate: no such network"):
-        benchmark_peer.rate([sys.executable, str(path)], None, settings)
+        benchmark_peer.rate([sys.executable, str(path)], None, PEER_SETTINGS)
     with pytest.raises(UserError, match="--peer_python=/no/such/python cannot be run"):
-        benchmark_peer.rate(["/no/such/python", str(path)], None, settings)
+        benchmark_peer.rate(["/no/such/python", str(path)], None, PEER_SETTINGS)
 
 
 def test_a_killed_benchmark_leaves_no_process(tmp_path):
