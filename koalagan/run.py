@@ -28,6 +28,7 @@ from koalagan.training.settings import DataSettings, RunSettings
 # Settings of the run that the model's facts repeat.
 _DESCRIBED = (
     "generator",
+    "embedding",
     "embedding_weights",
     "segmentation_weights",
     "backbone_weights",
@@ -177,6 +178,7 @@ def prepare_split(settings: RunSettings, source: sources.Source) -> store.Store:
         image_size=(data.image_size, data.image_size),
         resize=data.resize,
         on_bad_picture=data.on_bad_picture,
+        embedding=settings.networks.embedding,
         embedding_weights=settings.networks.embedding_weights,
         segmentation_weights=settings.networks.segmentation_weights,
         frozen_precision=settings.networks.frozen_precision,

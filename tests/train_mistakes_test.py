@@ -13,7 +13,7 @@ from helpers import runs
 from koalagan.data import pipeline, store_files
 from koalagan.data.batches import for_networks
 from koalagan.errors import UserError
-from koalagan.models.frozen import embedding
+from koalagan.models.frozen import inception_resnet_v2
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_weights_that_cannot_be_downloaded(run, tmp_path, monkeypatch):
 
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(keras.utils, "get_file", no_network)
-    monkeypatch.setattr(embedding, "build", lambda dtype: None)
+    monkeypatch.setattr(inception_resnet_v2, "build", lambda dtype: None)
     _refused(run, f"{tmp_path}/keras/models.*--embedding_weights", embedding_weights="imagenet")
     assert not any(name.endswith(".partial") for name in os.listdir(tmp_path / "store"))
 

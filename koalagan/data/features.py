@@ -43,9 +43,10 @@ class Feature:
     Args:
         name: "embedding" or "segmentation".
         path: the store's folder, which need not exist yet.
-        weights: see `koalagan.models.frozen.embedding` and `koalagan.models.frozen.segmentation`.
+        weights: see the network's module in `koalagan.models.frozen`.
         image_size: (height, width) of the store's pictures.
         precision: the dtype that the network computes in, "float32" or "bfloat16".
+        network: one of `koalagan.models.frozen.NETWORKS`; None for the papers'.
 
     Raises:
         UserError: the weights are not available.
@@ -58,8 +59,9 @@ class Feature:
         weights: str,
         image_size: tuple[int, int],
         precision: str = "float32",
+        network: str | None = None,
     ):
-        network = frozen.network(name)
+        network = frozen.network(name, network)
         network.fetch(weights)
         facts = {"weights": network.fingerprint(weights)}
         if precision != "float32":

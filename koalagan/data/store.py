@@ -70,6 +70,7 @@ def prepare(
     image_size: tuple[int, int] = (256, 256),
     resize: str = "stretch",
     on_bad_picture: str = "fail",
+    embedding: str | None = None,
     embedding_weights: str | None = None,
     segmentation_weights: str | None = None,
     frozen_precision: str = "float32",
@@ -82,8 +83,8 @@ def prepare(
         image_size: (height, width) of the stored pictures.
         resize: "stretch", or "crop" to the center.
         on_bad_picture: "fail", or "skip" to leave it out.
-        embedding_weights: see `koalagan.models.frozen.embedding`; None or "none" stores no
-            embedding.
+        embedding: the network, one of `koalagan.models.frozen.NETWORKS`; None for the papers'.
+        embedding_weights: see its module; None or "none" stores no embedding.
         segmentation_weights: the same for `koalagan.models.frozen.segmentation`.
         frozen_precision: the dtype that both compute in, "float32" or "bfloat16".
 
@@ -102,11 +103,14 @@ def prepare(
     path = folder / f"{slug[:100]}-{store_files.fingerprint(facts)}"
     with store_files.writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    weights = {"embedding": embedding_weights, "segmentation": segmentation_weights}
+    chosen = {
+        "embedding": (embedding, embedding_weights),
+        "segmentation": (None, segmentation_weights),
+    }
     wanted = {
-        name: features.Feature(name, path, given, image_size, frozen_precision)
-        for name, given in weights.items()
-        if given not in (None, "none")
+        role: features.Feature(role, path, weights, image_size, frozen_precision, network)
+        for role, (network, weights) in chosen.items()
+        if weights not in (None, "none")
     }
     with store_files.writing_to(folder):
         needed = sum(feature.bytes_to_write(source.count) for feature in wanted.values())

@@ -19,9 +19,11 @@ from koalagan.evaluation import protocol, tables
 from koalagan.inference import saved_model
 
 _NETWORKS = {
-    "embedding": "Inception-ResNet-v2 (what the picture shows)",
+    "inception_resnet_v2": "Inception-ResNet-v2 (what the picture shows)",
+    "efficientnet_lite2": "EfficientNet-Lite2 (what the picture shows)",
     "segmentation": "DeepLabV3+ (where in the picture things are)",
-    "backbone": "ResNet18 (the initial encoder)",
+    "resnet18_unet": "ResNet18 (the initial encoder)",
+    "koala": "EfficientNet-Lite0 (the initial encoder)",
 }
 _LIMITS = (
     "Colors are plausible at best and never evidence: the colors of clothes, skin, flags and paint "
@@ -138,12 +140,18 @@ def _page(
         "written by": f"koalagan {facts['koalagan']}, TensorFlow {facts['tensorflow']}",
     }
     networks = ""
-    for part, what in _NETWORKS.items():
+    parts = {
+        # Older versions had one embedding network.
+        "embedding": facts.get("embedding", "inception_resnet_v2"),
+        "segmentation": "segmentation",
+        "backbone": facts["generator"],
+    }
+    for part, network in parts.items():
         weights = facts.get(f"{part}_weights", "none")
         if weights != "none":
             inside = "provided by the caller" if part in facts.get("inputs", ()) else "included"
             trained = "untrained: random weights" if weights == "random" else weights
-            networks += f"- {what}, {inside}: {trained}\n"
+            networks += f"- {_NETWORKS[network]}, {inside}: {trained}\n"
     return _CARD.format(
         name=name,
         koalagan=facts["koalagan"],

@@ -112,18 +112,31 @@ def names(paths: Sequence[str]) -> dict[str, str]:
     """The names of SavedModels in tables: name -> path.
 
     A model is named after its folder, or after its run's where that is `export`, or by its whole
-    path where names clash. Untrained networks are part of the name, so that no figure is shown
-    without that word.
+    path where names clash. The network of the embedding is part of the name, and so are untrained
+    networks, so that no figure is shown without that word.
     """
     short = []
     for path in paths:
         folder = Path(os.path.abspath(path))
         name = folder.parent.name if folder.name == "export" else folder.name
-        known = facts(path)
-        untrained = [part for part in _NETWORKS if known.get(f"{part}_weights") == "random"]
-        short.append(f"{name} (random {' and '.join(untrained)})" if untrained else name)
+        parts = _parts(facts(path))
+        short.append(f"{name} ({', '.join(parts)})" if parts else name)
     taken = {name for name in short if short.count(name) > 1} | {*_TAKEN}
     return {
         os.path.abspath(path) if name in taken else name: path
         for name, path in zip(short, paths, strict=True)
     }
+
+
+def _parts(known: dict[str, Any]) -> list[str]:
+    """What a model's name says of its networks."""
+    parts = []
+    for part in _NETWORKS:
+        weights = known.get(f"{part}_weights", "none")
+        # Older versions had one embedding network, and did not name it.
+        network = known.get("embedding", "inception_resnet_v2") if part == "embedding" else part
+        if weights == "random":
+            parts.append(f"random {network}")
+        elif part == "embedding" and weights != "none":
+            parts.append(network)
+    return parts

@@ -12,11 +12,13 @@ generator colors once; if it is the discriminator's turn, it learns from the rea
 fake picture; then the generator learns from the updated discriminator.
 """
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
 from koalagan.data import batches
-from koalagan.training import feeding, losses, optimizers, validation
+from koalagan.training import feeding, losses, optimizers, schedules, validation
 
 LOSSES = ("loss_D_fake", "loss_D_real", "loss_D", "loss_G_GAN", "loss_G_L1", "loss_G")
 PRETRAINING_LOSSES = ("loss_G_L1", "loss_G")
@@ -64,18 +66,27 @@ class ColorizationGAN(keras.Model):
         pretrain_learning_rate: float = 1e-4,
         generator_learning_rate: float = 2e-4,
         discriminator_learning_rate: float = 2e-4,
+        backbone: Sequence[keras.Variable] = (),
+        backbone_factor: float = 1.0,
     ):
         # Under a mixed policy, this model would round the inputs of the networks; their own layers
         # cast what needs casting.
         super().__init__(name="colorization_gan", dtype="float32")
         self.generator = generator
         self.discriminator = discriminator
-        adam = keras.optimizers.Adam
-        self.pretraining_optimizer = optimizers.loss_scaled(adam(pretrain_learning_rate))
-        self.generator_optimizer = optimizers.loss_scaled(adam(generator_learning_rate, beta_1=0.5))
+        adam, slower = optimizers.Adam, {"others": backbone, "factor": backbone_factor}
+        self.pretraining_optimizer = optimizers.loss_scaled(adam(pretrain_learning_rate, **slower))
+        self.generator_optimizer = optimizers.loss_scaled(
+            adam(generator_learning_rate, beta_1=0.5, **slower)
+        )
         self.discriminator_optimizer = optimizers.loss_scaled(
             adam(discriminator_learning_rate, beta_1=0.5)
         )
+        self._base_rates = {
+            "pretraining": pretrain_learning_rate,
+            "generator": generator_learning_rate,
+            "discriminator": discriminator_learning_rate,
+        }
         self.pretraining_optimizer.build(generator.trainable_variables)
         self.generator_optimizer.build(generator.trainable_variables)
         self.discriminator_optimizer.build(discriminator.trainable_variables)
@@ -99,6 +110,8 @@ class ColorizationGAN(keras.Model):
         l1_weight: float = 100.0,
         gan_loss: str = "vanilla",
         discriminator_every: int = 5,
+        learning_rate_schedule: str = "constant",
+        steps: int = 0,
         jit_compile: bool = False,
         run_eagerly: bool = False,
     ) -> None:
@@ -111,6 +124,8 @@ class ColorizationGAN(keras.Model):
             gan_loss: "vanilla" or "lsgan".
             discriminator_every: the discriminator trains on every n-th adversarial step, the first
                 included.
+            learning_rate_schedule: see `koalagan.training.schedules`.
+            steps: the number of steps of the phase, for the schedule.
             jit_compile: whether XLA compiles the training step.
             run_eagerly: see `keras.Model.compile`.
         """
@@ -121,6 +136,7 @@ class ColorizationGAN(keras.Model):
         self.l1_weight = l1_weight
         self.gan_loss = gan_loss
         self.discriminator_every = discriminator_every
+        self._schedule, self._phase_steps = learning_rate_schedule, steps
         self.steps_done = int(self.step)
 
     def make_train_function(self, force=False):
@@ -148,6 +164,7 @@ class ColorizationGAN(keras.Model):
         def step(iterator):
             batch = feed.take(iterator)
             adversarial_steps = self.steps_done - self._pretraining_steps
+            self._set_learning_rates(adversarial_steps if self.adversarial else self.steps_done)
             # A function reads this where it is traced, which is in its first call.
             self.discriminators_turn = (
                 self.adversarial and adversarial_steps % self.discriminator_every == 0
@@ -190,6 +207,15 @@ class ColorizationGAN(keras.Model):
         conditional = self.discriminator.input.shape[-1] == 3
         picture = tf.concat([L, ab], axis=-1) if conditional else ab
         return self.discriminator(picture, training=training)
+
+    def _set_learning_rates(self, step: int) -> None:
+        """Follows the schedule, where there is one, in a step of the phase."""
+        if self._schedule == "constant":
+            return
+        factor = schedules.factor(self._schedule, step, self._phase_steps)
+        phase = ("generator", "discriminator") if self.adversarial else ("pretraining",)
+        for name in phase:
+            getattr(self, f"{name}_optimizer").learning_rate = factor * self._base_rates[name]
 
     def learning_rates(self) -> dict[str, float]:
         """The learning rates of the current phase: of G and, in the adversarial phase, of D."""

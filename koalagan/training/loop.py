@@ -74,6 +74,8 @@ def train(
                     l1_weight=optimization.l1_weight,
                     gan_loss=optimization.gan_loss,
                     discriminator_every=optimization.discriminator_every,
+                    learning_rate_schedule=optimization.learning_rate_schedule,
+                    steps=steps * (optimization.epochs if adversarial else last_epoch),
                     jit_compile=jit_compile,
                 )
                 # Only the last phase ends early: the generator of pretraining is not a result yet.

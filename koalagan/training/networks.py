@@ -1,6 +1,8 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """The networks that the settings of a run describe."""
 
+from types import ModuleType
+
 import keras
 
 from koalagan.errors import UserError
@@ -22,12 +24,16 @@ def build_gan(settings: RunSettings) -> ColorizationGAN:
     """
     size = settings.data.image_size
     rates = settings.optimization
+    generator = build_generator(settings.networks, size)
+    entry = GENERATORS[settings.networks.generator]
     return ColorizationGAN(
-        build_generator(settings.networks, size),
+        generator,
         patchgan.build(size, conditional=settings.networks.conditional_discriminator),
         pretrain_learning_rate=rates.pretrain_learning_rate,
         generator_learning_rate=rates.generator_learning_rate,
         discriminator_learning_rate=rates.discriminator_learning_rate,
+        backbone=entry.module.backbone_weights(generator) if entry.pretrained else (),
+        backbone_factor=rates.backbone_learning_rate_factor,
     )
 
 
@@ -70,11 +76,18 @@ def frozen_weights(networks: NetworkSettings) -> dict[str, str]:
     return {name: given for name, given in weights.items() if given != "none"}
 
 
+def frozen_module(networks: NetworkSettings, role: str) -> ModuleType:
+    """The module of the frozen network that a run has for a role, "embedding" or "segmentation"."""
+    return frozen.network(role, networks.embedding if role == "embedding" else None)
+
+
 def frozen_fingerprints(networks: NetworkSettings) -> dict[str, str]:
     """Identifies the weights of the frozen networks, by the names of their flags."""
     used = frozen_weights(networks)
     return {
-        f"{name}_weights": frozen.network(name).fingerprint(used[name]) if name in used else "none"
+        f"{name}_weights": (
+            frozen_module(networks, name).fingerprint(used[name]) if name in used else "none"
+        )
         for name in frozen.CLASSES
     }
 
@@ -87,8 +100,8 @@ def load_frozen(networks: NetworkSettings) -> dict[str, keras.Model]:
     """
     models = {}
     for name, weights in frozen_weights(networks).items():
-        models[name] = frozen.network(name).build()
-        frozen.network(name).load_weights(models[name], weights)
+        models[name] = frozen_module(networks, name).build()
+        frozen_module(networks, name).load_weights(models[name], weights)
     return models
 
 
@@ -99,7 +112,7 @@ def fetch_weights(networks: NetworkSettings) -> None:
         UserError: they cannot be downloaded.
     """
     for name, weights in frozen_weights(networks).items():
-        frozen.network(name).fetch(weights)
+        frozen_module(networks, name).fetch(weights)
     entry = GENERATORS[networks.generator]
     if entry.pretrained:
         entry.module.fetch(networks.backbone_weights)

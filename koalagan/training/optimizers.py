@@ -1,8 +1,40 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """Optimizers of a GAN under mixed precision, and what they do with a network's gradients."""
 
+from collections.abc import Iterable
+
 import keras
 import tensorflow as tf
+
+
+class Adam(keras.optimizers.Adam):
+    """Keras's Adam with another learning rate for some of the variables.
+
+    Scaling their gradients would change nothing: Adam divides by the size of the gradients.
+
+    Args:
+        learning_rate: of all other variables.
+        others: variables whose learning rate is multiplied by `factor`.
+        factor: 0 leaves them as they are.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float,
+        *,
+        others: Iterable[keras.Variable] = (),
+        factor: float = 1.0,
+        **kwargs,
+    ):
+        super().__init__(learning_rate, **kwargs)
+        # `update_step` gets TensorFlow's variables, which are compared by reference.
+        self._others = {variable.value.ref() for variable in others}
+        self._factor = factor
+
+    def update_step(self, gradient, variable, learning_rate):
+        if variable.ref() in self._others:
+            learning_rate = learning_rate * self._factor
+        super().update_step(gradient, variable, learning_rate)
 
 
 def loss_scaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

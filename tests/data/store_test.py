@@ -14,7 +14,7 @@ from helpers.stores import COUNT, SIZE, content, fail, prepare, tiny_source
 
 from koalagan import files
 from koalagan.data import decoding, resized_pictures, sources, store
-from koalagan.models.frozen import embedding
+from koalagan.models.frozen import inception_resnet_v2
 
 
 def test_a_row_is_the_decoded_picture_stretched(tmp_path):
@@ -118,7 +118,8 @@ def test_a_folder_of_photographs_is_prepared_again_when_one_changes(tmp_path, de
 def test_a_second_run_decodes_nothing_and_builds_no_network(tmp_path, networks, monkeypatch):
     first = prepare(tmp_path, embedding_weights="a")
     before = content(tmp_path)
-    for module, name in [(decoding, "decode"), (embedding, "build"), (embedding, "load_weights")]:
+    network = inception_resnet_v2
+    for module, name in [(decoding, "decode"), (network, "build"), (network, "load_weights")]:
         monkeypatch.setattr(module, name, fail)
     again = prepare(tmp_path, dataclasses.replace(tiny_source(), records=fail))
     assert again.embedding is None

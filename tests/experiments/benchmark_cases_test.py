@@ -24,7 +24,7 @@ from helpers.photos import export_painter
 
 from koalagan.errors import UserError
 from koalagan.models import patchgan
-from koalagan.models.frozen import embedding
+from koalagan.models.frozen import inception_resnet_v2
 from koalagan.training import feeding
 
 
@@ -52,8 +52,8 @@ def small_embedding(monkeypatch):
         mean = keras.layers.GlobalAveragePooling2D()(lightness)
         return keras.Model(lightness, keras.layers.Dense(1001)(mean))
 
-    monkeypatch.setattr(embedding, "build", build)
-    monkeypatch.setattr(embedding, "load_weights", lambda model, weights: None)
+    monkeypatch.setattr(inception_resnet_v2, "build", build)
+    monkeypatch.setattr(inception_resnet_v2, "load_weights", lambda model, weights: None)
 
 
 @pytest.mark.parametrize("run_frozen", [False, True])

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from helpers import presets
-from koalagan.models.frozen import embedding, segmentation
+from koalagan.models.frozen import inception_resnet_v2, segmentation
 from koalagan.models.generators import resnet18_unet
 
 
@@ -64,8 +64,8 @@ def _layers(model: keras.Model) -> set[str]:
 
 
 EMBEDDING = Network(
-    module=embedding,
-    load=embedding.load_weights,
+    module=inception_resnet_v2,
+    load=inception_resnet_v2.load_weights,
     flag="--embedding_weights",
     published="imagenet",
     accepted=("imagenet", "slim:PATH", ".weights.h5", "random"),

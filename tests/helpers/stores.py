@@ -16,7 +16,7 @@ from helpers.pictures import encode, picture
 from koalagan.data import decoding, sources, store
 from koalagan.errors import UserError
 from koalagan.models import frozen
-from koalagan.models.frozen import embedding
+from koalagan.models.frozen import inception_resnet_v2
 
 SIZE = (8, 12)
 CLASSES = 5
@@ -65,9 +65,9 @@ def tiny_embedding(monkeypatch):
         model.set_weights([matrix(weights)])
 
     monkeypatch.setitem(frozen.CLASSES, "embedding", CLASSES)
-    monkeypatch.setattr(embedding, "build", build)
-    monkeypatch.setattr(embedding, "load_weights", load_weights)
-    monkeypatch.setattr(embedding, "fingerprint", lambda weights: f"of {weights}")
+    monkeypatch.setattr(inception_resnet_v2, "build", build)
+    monkeypatch.setattr(inception_resnet_v2, "load_weights", load_weights)
+    monkeypatch.setattr(inception_resnet_v2, "fingerprint", lambda weights: f"of {weights}")
     return loaded
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Reads TF-Slim's Inception-ResNet-v2 checkpoint into the Keras network of `embedding.build`.
+"""Reads TF-Slim's Inception-ResNet-v2 checkpoint into the network of `inception_resnet_v2`.
 
 The checkpoint is `inception_resnet_v2_2016_08_30.ckpt`, 1001 classes with the background first:
 one file in TensorFlow's V1 format, or a prefix with `.index` and `.data-*` files in V2. Variables
@@ -126,7 +126,7 @@ def files(path: str) -> list[str]:
 
 
 def load(model: keras.Model, path: str) -> None:
-    """Sets all weights of `model` (from `embedding.build`) from the slim checkpoint `path`.
+    """Sets all weights of `model` (`inception_resnet_v2.build`) from the slim checkpoint `path`.
 
     The model changes only after the whole checkpoint has been read and checked.
 

@@ -27,7 +27,7 @@ class Generator:
             "segmentation"); `build` has a boolean argument for each.
         options: further arguments of `build`, set by the flags of the same names.
         pretrained: whether its encoder can start from published weights; its module then defines
-            `fetch(weights)` and `load_backbone(model, weights)` too.
+            `fetch(weights)`, `load_backbone(model, weights)` and `backbone_weights(model)` too.
     """
 
     name: str
@@ -56,5 +56,6 @@ GENERATORS = {
         Generator("koalarization", branches=("embedding",)),
         Generator("unet", options=("skips", *_DROPOUT)),
         Generator("resnet18_unet", options=("upsampling", "output_activation"), pretrained=True),
+        Generator("koala", pretrained=True),
     )
 }

@@ -196,6 +196,11 @@ def load_backbone(model: keras.Model, weights: str) -> None:
         weight.assign(published[weight.path])
 
 
+def backbone_weights(model: keras.Model) -> list[keras.Variable]:
+    """The weights of the encoder, which can learn at a rate of their own."""
+    return model.get_layer("encoder").weights
+
+
 def fetch(weights: str) -> None:
     """Downloads the files that `weights` needs, unless they are cached.
 

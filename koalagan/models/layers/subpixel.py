@@ -23,6 +23,22 @@ class DepthToSpace(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("koalagan")
+class SpaceToDepth(layers.Layer):
+    """Halves height and width without losing anything: the inverse of `DepthToSpace`.
+
+    Call: `[B,2h,2w,C] -> [B,h,w,4C]`.
+    """
+
+    def call(self, features):
+        return tf.nn.space_to_depth(features, 2)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        halved = (side and side // 2 for side in (height, width))
+        return (batch, *halved, 4 * channels)
+
+
+@keras.saving.register_keras_serializable("koalagan")
 class ICNR(keras.initializers.Initializer):
     """He normal, with equal values for the four channels that `DepthToSpace` makes one of.
 

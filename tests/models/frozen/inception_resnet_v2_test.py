@@ -14,14 +14,14 @@ from helpers.published import graph, one_sentence, pictures
 from helpers.slim import SlimNetwork, training_variables, write_checkpoint, write_v2
 
 from koalagan.errors import UserError
-from koalagan.models.frozen import embedding
+from koalagan.models.frozen import inception_resnet_v2
 
 IMAGENET_FILE = "inception_resnet_v2_weights_tf_dim_ordering_tf_kernels.h5"
 
 
 @pytest.fixture(scope="module")
 def model():
-    return embedding.build()
+    return inception_resnet_v2.build()
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def forward(model):
 @pytest.fixture(scope="module")
 def random_weights(model):
     """Drawn once: that takes longer than setting them."""
-    embedding.load_weights(model, "random")
+    inception_resnet_v2.load_weights(model, "random")
     return model.get_weights()
 
 
@@ -114,7 +114,7 @@ def test_slim_checkpoint_gives_slims_logits(model, forward, slim, big_folder, ve
     for weight in model.weights:
         weight.assign(tf.fill(weight.shape, np.nan))
 
-    embedding.load_weights(model, f"slim:{path}")
+    inception_resnet_v2.load_weights(model, f"slim:{path}")
 
     actual = forward(lightness)
     assert expected.std() > 0.1 and np.abs(expected[0] - expected[1]).max() > 0.1
@@ -127,7 +127,7 @@ def test_slim_checkpoint_gives_slims_logits(model, forward, slim, big_folder, ve
     digest = hashlib.sha256()
     for file in sorted(big_folder.iterdir(), key=lambda file: ".index" not in file.name):
         digest.update(file.read_bytes())
-    assert embedding.fingerprint(f"slim:{path}") == f"slim-{digest.hexdigest()[:16]}"
+    assert inception_resnet_v2.fingerprint(f"slim:{path}") == f"slim-{digest.hexdigest()[:16]}"
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_slim_checkpoint_that_does_not_fit(random_model, slim, big_folder, name,
     before = random_model.get_layer("logits").kernel.numpy()
 
     with pytest.raises(UserError) as error:
-        embedding.load_weights(random_model, f"slim:{big_folder / 'model.ckpt'}")
+        inception_resnet_v2.load_weights(random_model, f"slim:{big_folder / 'model.ckpt'}")
 
     assert name in one_sentence(error)
     np.testing.assert_array_equal(random_model.get_layer("logits").kernel, before)
@@ -166,11 +166,11 @@ def test_slim_checkpoint_that_cannot_be_read(model, slim, big_folder):
     os.truncate(big_folder / f"cut.{data}", 1_000_000)
     for name in ("text.ckpt", "no_data.ckpt", "cut.ckpt"):
         with pytest.raises(UserError) as error:
-            embedding.load_weights(model, f"slim:{big_folder / name}")
+            inception_resnet_v2.load_weights(model, f"slim:{big_folder / name}")
         assert str(big_folder / name) in one_sentence(error)
         assert "cannot be read" in one_sentence(error)
     with pytest.raises(UserError, match="without .index") as error:
-        embedding.load_weights(model, f"slim:{big_folder / 'whole.ckpt.index'}")
+        inception_resnet_v2.load_weights(model, f"slim:{big_folder / 'whole.ckpt.index'}")
     one_sentence(error)
 
 
@@ -178,8 +178,8 @@ def test_slim_checkpoint_that_cannot_be_read(model, slim, big_folder):
 def test_missing_slim_checkpoint(model, tmp_path, name):
     path = f"{tmp_path}/{name}" if name else str(tmp_path)
     for call in (
-        lambda: embedding.load_weights(model, f"slim:{path}"),
-        lambda: embedding.fingerprint(f"slim:{path}"),
+        lambda: inception_resnet_v2.load_weights(model, f"slim:{path}"),
+        lambda: inception_resnet_v2.fingerprint(f"slim:{path}"),
     ):
         with pytest.raises(UserError) as error:
             call()
@@ -236,35 +236,35 @@ def test_imagenet_file_in_the_keras_cache(model, forward, imagenet_file, keras_h
     cached = keras_home / "models" / IMAGENET_FILE
     cached.parent.mkdir()
     os.link(path, cached)
-    monkeypatch.setattr(embedding, "IMAGENET_URL", "file:///nothing/to/download")
+    monkeypatch.setattr(inception_resnet_v2, "IMAGENET_URL", "file:///nothing/to/download")
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        embedding.load_weights(model, "imagenet")
+        inception_resnet_v2.load_weights(model, "imagenet")
     finally:
         keras.config.set_dtype_policy(before)
     assert_holds_imagenet(forward, expected)
     # The fingerprint distinguishes it from the file that Keras publishes.
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert embedding.fingerprint("imagenet") == f"imagenet-{digest[:16]}"
+    assert inception_resnet_v2.fingerprint("imagenet") == f"imagenet-{digest[:16]}"
 
 
 def test_imagenet_is_downloaded_into_the_keras_cache(model, imagenet_file, keras_home, monkeypatch):
     path, _ = imagenet_file
-    monkeypatch.setattr(embedding, "IMAGENET_URL", path.as_uri())
-    assert embedding.fingerprint("imagenet") == "imagenet"
+    monkeypatch.setattr(inception_resnet_v2, "IMAGENET_URL", path.as_uri())
+    assert inception_resnet_v2.fingerprint("imagenet") == "imagenet"
 
     with pytest.raises(UserError):  # refused, because it is not the published file
-        embedding.load_weights(model, "imagenet")
+        inception_resnet_v2.load_weights(model, "imagenet")
     cached = keras_home / "models" / IMAGENET_FILE
     assert not cached.exists()
 
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(embedding, "IMAGENET_MD5", md5)
-    embedding.fetch("imagenet")
+    monkeypatch.setattr(inception_resnet_v2, "IMAGENET_MD5", md5)
+    inception_resnet_v2.fetch("imagenet")
     assert cached.read_bytes() == path.read_bytes()
     assert [file.name for file in cached.parent.iterdir()] == [IMAGENET_FILE]
-    assert embedding.fingerprint("imagenet") == "imagenet"
+    assert inception_resnet_v2.fingerprint("imagenet") == "imagenet"
 
 
 @pytest.mark.parametrize("damage", ["cut", "another network's"])
@@ -280,6 +280,6 @@ def test_damaged_imagenet_file_in_the_cache(model, imagenet_file, keras_home, da
             file.create_group("dense").attrs["weight_names"] = [b"dense/kernel:0"]
             file["dense"].create_dataset("dense/kernel:0", data=np.zeros((2, 3), np.float32))
     with pytest.raises(UserError) as error:
-        embedding.load_weights(model, "imagenet")
+        inception_resnet_v2.load_weights(model, "imagenet")
     assert str(cached) in one_sentence(error)
     assert cached.exists()  # deleting it is up to the user
