@@ -1,7 +1,10 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Colors photographs and films with an exported model.
+"""Colors photographs and films.
 
-    koalagan colorize --saved_model=DIR --output_dir=OUT PHOTO_OR_FOLDER...
+    koalagan colorize [--saved_model=DIR] [--output_dir=OUT] PHOTO_OR_FOLDER...
+
+Without --saved_model, the model that comes with koalagan colors them. Its weights have the license
+CC BY-NC 4.0: they are not for commercial use.
 
 Arguments are files, folders (with everything below them; the tree is kept), patterns such as
 'scans/**/*.tif', or - for a list on stdin. Photographs are JPEG, PNG, TIFF, WebP, BMP, GIF, JPEG

@@ -11,23 +11,19 @@ after some hours, or when the page is stopped.
 
 import dataclasses
 import os
-from pathlib import Path
 
 from koalagan import cli
-from koalagan.errors import UserError
 from koalagan.options import option
-
-_QUICKSTART = "runs/quickstart"
 
 
 @dataclasses.dataclass(frozen=True)
 class DemoSettings:
     """The page."""
 
-    saved_model: tuple[str, ...] | None = option(
-        None,
-        "An exported model, or the folder of its run; repeat the flag to offer several (default: "
-        f"{_QUICKSTART}).",
+    saved_model: tuple[str, ...] = option(
+        ("koala",),
+        "An exported model, or the folder of its run; repeat the flag to offer several. koala is "
+        "the model that comes with koalagan.",
     )
     host: str = option(
         "127.0.0.1",
@@ -40,17 +36,11 @@ class DemoSettings:
 
 def main(settings: DemoSettings, arguments: list[str]) -> None:
     """Serves the page until it is interrupted."""
-    if not settings.saved_model and not Path(_QUICKSTART, "export").is_dir():
-        raise UserError(
-            f"There is no quickstart model in {_QUICKSTART}: train it with `python -m "
-            "koalagan.train --flagfile=experiments/quickstart.flags`, or name another model with "
-            "--saved_model."
-        )
     from koalagan.inference import colorizer, saved_model
     from koalagan.photos import page
 
     page.require_gradio()
-    paths = [os.path.expanduser(path) for path in settings.saved_model or [_QUICKSTART]]
+    paths = [os.path.expanduser(path) for path in settings.saved_model]
     named = saved_model.names([saved_model.find(path) for path in paths])
     models = {name: colorizer.load(path) for name, path in named.items()}
     page.serve(models, settings.host, settings.port, settings.max_upload_mb)

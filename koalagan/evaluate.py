@@ -1,7 +1,7 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """Measures exported models side by side on the same pictures, gray first.
 
-    python -m koalagan.evaluate --saved_model=DIR [--saved_model=DIR2 ...] \\
+    python -m koalagan.evaluate [--saved_model=DIR --saved_model=DIR2 ...] \\
         --dataset=... --data_dir=... --split=... --output_dir=OUT
 
 Writes OUT/metrics.json (all numbers, with the data and versions that made them), OUT/table.md (the

@@ -1,7 +1,10 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """Exports the generator of a run as a SavedModel, or for LiteRT or ONNX.
 
-    python -m koalagan.export --workdir=runs/NAME --output_dir=DIR [--format=savedmodel|tflite|onnx]
+    python -m koalagan.export [--workdir=runs/NAME] --output_dir=DIR \\
+        [--format=savedmodel|tflite|onnx]
+
+Without --workdir, it exports the model that comes with koalagan, whose license is CC BY-NC 4.0.
 
 TensorFlow loads the SavedModel without koalagan; `koalagan.exporting.savedmodel` describes its
 signatures.
@@ -19,7 +22,9 @@ from koalagan.options import option
 class _Folders:
     """Folders."""
 
-    workdir: str = option(None, "The run to export.", required=True)
+    workdir: str | None = option(
+        None, "The run to export (default: the model that comes with koalagan)."
+    )
     output_dir: str = option(None, "The folder to write.", required=True)
 
 
@@ -36,7 +41,10 @@ def main(settings: _Settings, arguments: list[str]) -> None:
     from koalagan import run
 
     folders = settings.folders
-    run.export_run(os.path.expanduser(folders.workdir), folders.output_dir, settings.model)
+    if folders.workdir:
+        run.export_run(os.path.expanduser(folders.workdir), folders.output_dir, settings.model)
+    else:
+        run.export_pretrained(folders.output_dir, settings.model)
     kind = "SavedModel" if settings.model.format == "savedmodel" else "model"
     print(f"{kind}: {folders.output_dir}")
 

@@ -18,7 +18,7 @@ from koalagan.errors import UserError
 from koalagan.evaluation import protocol, tables
 from koalagan.exporting import model_card, savedmodel
 from koalagan.exporting.settings import ExportSettings
-from koalagan.inference import measuring, saved_model
+from koalagan.inference import measuring, pretrained, saved_model
 from koalagan.training import loop, networks, run_folder, summaries
 from koalagan.training import settings as run_settings
 from koalagan.training.checkpoint import RunCheckpoint, restore_generator
@@ -26,7 +26,7 @@ from koalagan.training.gan import ColorizationGAN
 from koalagan.training.settings import DataSettings, RunSettings
 
 # Settings of the run that the model's facts repeat.
-_DESCRIBED = (
+DESCRIBED = (
     "generator",
     "embedding",
     "embedding_weights",
@@ -254,6 +254,39 @@ def export_run(workdir: str, output_dir: str, settings: ExportSettings | None = 
     )
 
 
+def export_pretrained(output_dir: str, settings: ExportSettings | None = None) -> None:
+    """Exports the model that comes along.
+
+    Args:
+        output_dir: the folder to write.
+        settings: how to export it.
+
+    Raises:
+        UserError: it has no such checkpoint and no dropout, `output_dir` cannot be written, or the
+            format cannot hold it.
+    """
+    settings = settings or ExportSettings()
+    for name in ("checkpoint", "dropout_at_inference", "frozen_inputs"):
+        if getattr(settings, name) != getattr(ExportSettings, name):
+            raise UserError(
+                f"--{name} is for the export of a run: the model that comes with koalagan has "
+                "neither checkpoints nor dropout nor frozen networks; leave the flag out, or pass "
+                "--workdir."
+            )
+    card = pretrained.card()
+    facts = dict(card["facts"])
+    image_size = tuple(facts.pop("image_size"))
+    for written_again in ("koalagan", "tensorflow", "weights"):
+        facts.pop(written_again, None)
+    output_dir = os.path.expanduser(output_dir)
+    savedmodel.export(pretrained.generator(), {}, output_dir, image_size, settings, metadata=facts)
+    # It was measured with the float16 kernels that it comes with.
+    is_measured = settings.export_dtype != "int8"
+    model_card.write(
+        output_dir, pretrained.NAME, card["flags"], card["evaluation"] if is_measured else None
+    )
+
+
 def export_generator(
     generator: keras.Model,
     settings: RunSettings,
@@ -281,7 +314,7 @@ def export_generator(
         (settings.data.image_size, settings.data.image_size),
         export_settings,
         given=tuple(networks.frozen_weights(settings.networks)) if outside else (),
-        metadata={name: facts[name] for name in _DESCRIBED},
+        metadata={name: facts[name] for name in DESCRIBED},
     )
 
 

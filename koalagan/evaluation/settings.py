@@ -12,9 +12,9 @@ class EvaluationSettings(PictureSettings):
     """Evaluation: models, pictures and results."""
 
     saved_model: tuple[str, ...] = option(
-        None,
-        "Folder of an exported model, or of its run; repeat the flag to compare several.",
-        required=True,
+        ("koala",),
+        "Folder of an exported model, or of its run; repeat the flag to compare several. koala is "
+        "the model that comes with koalagan.",
     )
     split: str = option("validation", "The pictures to measure on.")
     image_size: int | None = option(

@@ -104,11 +104,11 @@ def write(
         "flags": dict(flags),
         "evaluation": result,
         "limits": list(_LIMITS),
-        "license": _LICENSE,
+        "license": _license(facts),
     }
     texts = {
         "model_card.json": json.dumps(card, indent=1, ensure_ascii=False) + "\n",
-        "MODEL_CARD.md": _page(name, facts, flags, result),
+        "MODEL_CARD.md": page(name, facts, flags, result),
     }
     try:
         for file, text in texts.items():
@@ -125,9 +125,15 @@ def _with_gray(result: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return {**result, "rows": [{**gray, "model": tables.GRAY}, *others]}
 
 
-def _page(
+def _license(facts: Mapping[str, Any]) -> str:
+    """What the model may be used for; only the model that comes along has a license of its own."""
+    return facts.get("license", _LICENSE)
+
+
+def page(
     name: str, facts: Mapping[str, Any], flags: Mapping[str, Any], result: Mapping[str, Any] | None
 ) -> str:
+    """The card as a page in Markdown; see `write`."""
     height, width = facts["image_size"]
     shown = {
         "generator": facts["generator"],
@@ -159,6 +165,6 @@ def _page(
         networks=networks,
         results=tables.format_table(result) if result else "Not measured.",
         limits="\n".join(f"- {limit}" for limit in _LIMITS),
-        license=_LICENSE,
+        license=_license(facts),
         flags="\n".join(f"--{name}={value}" for name, value in flags.items() if value is not None),
     )

@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Pictures in color, from Python: `koalagan.load(path).colorize(picture)`."""
+"""Pictures in color, from Python: `koalagan.load().colorize(picture)`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ from koalagan.color import lab
 from koalagan.color.resizing import resize
 from koalagan.data import decoding
 from koalagan.errors import UserError
-from koalagan.inference import joining, measuring, saved_model
+from koalagan.inference import joining, measuring, pretrained, saved_model
 
 
-def load(path: str | os.PathLike) -> Colorizer:
-    """Loads a model: a SavedModel that koalagan exported, or the folder of a finished run.
+def load(path: str | os.PathLike = pretrained.NAME) -> Colorizer:
+    """Loads a model.
+
+    Args:
+        path: a SavedModel that koalagan exported, or the folder of a finished run. By default, and
+            for "koala", it is the model that comes with koalagan (CC BY-NC 4.0: not for commercial
+            use).
 
     Raises:
         UserError: there is no model, it cannot be read, or koalagan did not export it.
@@ -32,11 +37,11 @@ class Colorizer:
     """A loaded model.
 
     Attributes:
-        path: the SavedModel's folder.
+        path: the SavedModel's folder, or "koala".
         facts: what is known of it: generator, weights, dataset, image_size and more.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike = pretrained.NAME):
         self.path = saved_model.find(os.path.expanduser(os.fspath(path)))
         self._predict = saved_model.predictor(self.path)
         self.facts: dict[str, Any] = saved_model.facts(self.path)

@@ -1,5 +1,5 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Loading what `koalagan.export` writes, and what is known of it."""
+"""Loading what `koalagan.export` writes, and the model that comes along; what is known of them."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from koalagan import files
 from koalagan.errors import UserError, one_line
+from koalagan.inference import pretrained
 
 # The parts of a model that start from published weights, or else are untrained.
 _NETWORKS = ("embedding", "segmentation", "backbone")
@@ -23,6 +24,8 @@ def facts(path: str) -> dict[str, Any]:
 
     Empty for a SavedModel of another program.
     """
+    if path == pretrained.NAME:
+        return pretrained.card()["facts"]
     try:
         return json.loads((Path(path) / "assets.extra" / "koalagan.json").read_text())
     except (OSError, ValueError):
@@ -30,7 +33,12 @@ def facts(path: str) -> dict[str, Any]:
 
 
 def find(path: str) -> str:
-    """The SavedModel's folder, for that folder itself or a run's."""
+    """The SavedModel's folder, for that folder itself or a run's.
+
+    "koala" stays as it is: it names the model that comes along, not a folder.
+    """
+    if path == pretrained.NAME:
+        return path
     export = Path(path) / "export"
     return str(export) if (export / "saved_model.pb").is_file() else path
 
@@ -75,22 +83,31 @@ def load(path: str, signature: str, output: str) -> Callable[..., tf.Tensor]:
 
 
 def predictor(path: str) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The SavedModel's `predict_ab` as a function from L to ab.
+    """A model as a function from L to ab.
+
+    Args:
+        path: the SavedModel's folder, or "koala" for the model that comes along.
 
     Raises:
-        UserError: there is no such SavedModel, it cannot be read, or koalagan did not export it;
-            when called, it does not take pictures of that size.
+        UserError: there is no such model, it cannot be read, or koalagan did not export it; when
+            called, it does not take pictures of that size.
     """
     if given := facts(path).get("inputs"):
         raise UserError(
             f"the SavedModel in {path} was exported with --frozen_inputs: it needs "
             f"{' and '.join(given)} for each picture, which only your own program can provide."
         )
-    signature = load(path, "predict_ab", "ab")
+    if path == pretrained.NAME:
+        what, call = "the model that comes with koalagan", _pretrained()
+    else:
+        what, signature = f"the SavedModel in {path}", load(path, "predict_ab", "ab")
+
+        def call(L: tf.Tensor) -> tf.Tensor:
+            return signature(L=L)
 
     def predict(L: tf.Tensor) -> tf.Tensor:
         try:
-            ab = signature(L=L)
+            ab = call(L)
             # A network that halves and doubles sides returns other sizes where they do not divide.
             if ab.shape[1:3] != L.shape[1:3]:
                 raise ValueError(f"it returns {ab.shape[1]}x{ab.shape[2]}")
@@ -100,12 +117,22 @@ def predictor(path: str) -> Callable[[tf.Tensor], tf.Tensor]:
             own = facts(path).get("image_size")
             named = f" (it was exported for {own[0]}x{own[1]})" if own else ""
             raise UserError(
-                f"the SavedModel in {path} does not take pictures of {height}x{width}{named}: pass "
-                "a size that it takes, with --image_size to measure and --render_size to color "
+                f"{what} does not take pictures of {height}x{width}{named}: pass a size that it "
+                "takes, with --image_size to measure and --render_size to color "
                 f"({one_line(error)})."
             ) from error
 
     return predict
+
+
+def _pretrained() -> Callable[[tf.Tensor], tf.Tensor]:
+    """The model that comes along, as one graph for all sizes."""
+    generator = pretrained.generator()
+    return tf.function(
+        lambda L: generator({"L": L}, training=False),
+        autograph=False,
+        input_signature=[tf.TensorSpec([None, None, None, 1], tf.float32)],
+    )
 
 
 def names(paths: Sequence[str]) -> dict[str, str]:
@@ -130,13 +157,13 @@ def names(paths: Sequence[str]) -> dict[str, str]:
 
 def _parts(known: dict[str, Any]) -> list[str]:
     """What a model's name says of its networks."""
-    parts = []
-    for part in _NETWORKS:
-        weights = known.get(f"{part}_weights", "none")
-        # Older versions had one embedding network, and did not name it.
-        network = known.get("embedding", "inception_resnet_v2") if part == "embedding" else part
-        if weights == "random":
-            parts.append(f"random {network}")
-        elif part == "embedding" and weights != "none":
-            parts.append(network)
+    used = [part for part in _NETWORKS if known.get(f"{part}_weights", "none") != "none"]
+    named = dict(zip(used, used, strict=True))
+    # Older versions had one embedding network, and did not note it.
+    if "embedding" in used and "embedding" in known:
+        named["embedding"] = f"{known['embedding']} embedding"
+    untrained = [part for part in used if known[f"{part}_weights"] == "random"]
+    parts = [f"random {' and '.join(named[part] for part in untrained)}"] if untrained else []
+    if named.get("embedding", "embedding") != "embedding" and "embedding" not in untrained:
+        parts.insert(0, named["embedding"])
     return parts

@@ -13,9 +13,13 @@ FORMATS = {"png": ".png", "jpeg": ".jpg", "tiff": ".tif", "webp": ".webp", "bmp"
 class Folders:
     """Model and output."""
 
-    saved_model: str = option(None, "The exported model, or the folder of its run.", required=True)
+    saved_model: str = option(
+        "koala",
+        "The exported model, or the folder of its run; koala is the model that comes with "
+        "koalagan (its license is CC BY-NC 4.0).",
+    )
     output_dir: str = option(
-        None, "The folder for colored pictures; created if it does not exist.", required=True
+        "colored", "The folder for colored pictures; created if it does not exist."
     )
 
 

@@ -56,3 +56,24 @@ def test_untrained_networks_are_part_of_the_name(tmp_path):
         "run (random embedding)",
         "other (random segmentation and backbone)",
     ]
+
+
+def test_the_network_of_the_embedding_is_part_of_the_name(tmp_path):
+    facts = {
+        "lite2": {"embedding": "efficientnet_lite2", "embedding_weights": "imagenet"},
+        "paper": {
+            "embedding": "inception_resnet_v2",
+            "embedding_weights": "slim:/x",
+            "segmentation_weights": "random",
+        },
+        "untrained": {"embedding": "efficientnet_lite2", "embedding_weights": "random"},
+        "unet": {"embedding": "inception_resnet_v2", "embedding_weights": "none"},
+    }
+    for name, known in facts.items():
+        saved_models.write_facts(tmp_path / name, **known)
+    assert list(saved_model.names([str(tmp_path / name) for name in facts])) == [
+        "lite2 (efficientnet_lite2 embedding)",
+        "paper (inception_resnet_v2 embedding, random segmentation)",
+        "untrained (random efficientnet_lite2 embedding)",
+        "unet",
+    ]

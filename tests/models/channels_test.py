@@ -12,8 +12,10 @@ BUILDERS = {
     "inception_fusion": lambda: GENERATORS["inception_fusion"](64),
     "koalarization": lambda: GENERATORS["koalarization"](64),
     "resnet18_unet": lambda: GENERATORS["resnet18_unet"](64),
+    "koala": lambda: GENERATORS["koala"](64),
     "patchgan": lambda: patchgan.build(64),
     "embedding": lambda: frozen.network("embedding").build(),
+    "efficientnet_lite2": lambda: frozen.network("embedding", "efficientnet_lite2").build(),
     "segmentation": lambda: frozen.network("segmentation").build(),
 }
 

@@ -1,6 +1,7 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 import keras
 import pytest
+from helpers import tiny
 
 from koalagan.errors import UserError
 from koalagan.training import networks
@@ -85,7 +86,44 @@ def test_frozen_networks_in_use():
     assert networks.frozen_weights(chosen) == {"embedding": "random"}
     fingerprints = networks.frozen_fingerprints(chosen)
     assert fingerprints["segmentation_weights"] == "none" != fingerprints["embedding_weights"]
+    smaller = settings(
+        "--segmentation_weights=none",
+        "--embedding=efficientnet_lite2",
+        "--embedding_weights=random",
+    )
+    other = networks.frozen_fingerprints(smaller)["embedding_weights"]
+    assert other == "efficientnet_lite2-random-v1" != fingerprints["embedding_weights"]
+    (model,) = networks.load_frozen(smaller).values()
+    assert model.count_params() == 6_149_592
     unet = resolve(parse(["--workdir=run", "--generator=unet"])).networks
     assert networks.frozen_weights(unet) == networks.load_frozen(unet) == {}
     assert set(networks.frozen_fingerprints(unet).values()) == {"none"}
     networks.fetch_weights(unet)  # nothing
+
+
+def test_the_backbone_learns_at_its_own_rate():
+    """Adam's first step is the learning rate itself, whatever the gradient."""
+    keras.utils.set_random_seed(0)
+    model = networks.build_gan(
+        parse(
+            [
+                "--generator=koala",
+                "--image_size=32",
+                "--pretrain_learning_rate=0.001",
+                "--backbone_learning_rate_factor=0.25",
+            ]
+        )
+    )
+    batch = tiny.batch(size=32)
+    model.compile(adversarial=False)
+    moved = {}
+    for name in ("block_15_project", "decoder_1_2_conv", "stem"):
+        kernel = model.generator.get_layer(name).kernel
+        moved[name] = kernel, kernel.numpy()
+    model.train_step(batch)
+    steps = {name: abs(k.numpy() - before).max() for name, (k, before) in moved.items()}
+    assert steps == {
+        "block_15_project": pytest.approx(0.00025, rel=1e-2),
+        "decoder_1_2_conv": pytest.approx(0.001, rel=1e-2),
+        "stem": 0.0,
+    }

@@ -11,7 +11,7 @@ from koalagan.exporting import formats
 from koalagan.exporting.settings import ExportSettings
 from koalagan.models import GENERATORS
 from koalagan.models.generators import resnet18_unet
-from koalagan.training import state
+from koalagan.training import schedules, state
 from koalagan.training.settings import RunSettings, parse, resolve
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -28,6 +28,7 @@ DEFAULTS = {
     "eval_split": "train[8000:10000]",
     "image_size": 256,
     "generator": "inception_fusion",
+    "embedding": "inception_resnet_v2",
     "embedding_weights": "imagenet",
     "segmentation_weights": "pascalvoc",
     "frozen_precision": "float32",
@@ -44,6 +45,8 @@ DEFAULTS = {
     "epochs": 15,
     "generator_learning_rate": 2e-4,
     "discriminator_learning_rate": 2e-4,
+    "learning_rate_schedule": "constant",
+    "backbone_learning_rate_factor": 1.0,
     "discriminator_every": 5,
     "pixel_loss": "l1",
     "l1_weight": 100.0,
@@ -90,6 +93,7 @@ def test_every_experiment_is_a_run(path, monkeypatch):
     [
         (RunSettings, "best_metric", state.MORE_IS_BETTER),
         (RunSettings, "generator", GENERATORS),
+        (RunSettings, "learning_rate_schedule", schedules.SCHEDULES),
         (RunSettings, "output_activation", resnet18_unet.OUTPUT_ACTIVATIONS),
         (RunSettings, "upsampling", resnet18_unet.UPSAMPLINGS),
         (ExportSettings, "format", ["savedmodel", *formats.FORMATS]),
@@ -187,6 +191,10 @@ def test_resolve_returns_new_settings():
             "--generator=unet has no branch that --embedding_weights=random could be used for",
         ),
         (
+            ["--generator=koala", "--embedding=efficientnet_lite2"],
+            "--generator=koala does not use an embedding: leave --embedding out",
+        ),
+        (
             ["--generator=unet", "--backbone_weights=random"],
             "--generator=unet has no branch that --backbone_weights=random could be used for",
         ),
@@ -204,6 +212,7 @@ def test_settings_that_make_no_run(arguments, sentence):
         ("koalarization", {"embedding"}),
         ("unet", set()),
         ("resnet18_unet", {"backbone"}),
+        ("koala", {"backbone"}),
     ],
 )
 def test_branches_that_a_generator_does_not_have_get_no_weights(generator, used):

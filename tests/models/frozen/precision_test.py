@@ -11,9 +11,16 @@ from koalagan.color import lab
 from koalagan.models import frozen
 
 
-@pytest.mark.parametrize("name, alike", [("embedding", 0.95), ("segmentation", 0.9)])
-def test_bfloat16_is_close_to_float32(name, alike):
-    network, outputs = frozen.network(name), []
+@pytest.mark.parametrize(
+    "role, name, alike",
+    [
+        ("embedding", "inception_resnet_v2", 0.95),
+        ("embedding", "efficientnet_lite2", 0.95),
+        ("segmentation", None, 0.9),
+    ],
+)
+def test_bfloat16_is_close_to_float32(role, name, alike):
+    network, outputs = frozen.network(role, name), []
     lightness, _ = lab.rgb_to_lab(np.stack([picture(seed, 64, 64) for seed in range(3)]))
     for dtype in ("float32", "bfloat16"):
         model = network.build(dtype)

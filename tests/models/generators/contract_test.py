@@ -20,6 +20,7 @@ TOLERANCES = {
     "koalarization": {"bfloat16": 0.05, "float16": 0.01},
     "unet": {"bfloat16": 0.05, "float16": 0.01},
     "resnet18_unet": {"bfloat16": 0.1, "float16": 0.02},
+    "koala": {"bfloat16": 0.1, "float16": 0.02},
 }
 
 

@@ -1,0 +1,66 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""The model that comes with koalagan: the weights of a trained `koala` generator.
+
+    koala.npz       its weights by their paths: kernels in float16, the others in float32
+    card.json       what is known of it: facts, the flags of its run, its evaluation
+    MODEL_CARD.md   the same, to read; its license is CC BY-NC 4.0
+
+The weights are arrays of numbers that NumPy reads without unpickling: loading them executes nothing
+of the file. `experiments/studies/ship.py` writes the folder from a run.
+"""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from koalagan import precision
+from koalagan.errors import UserError, one_line
+from koalagan.models import GENERATORS
+
+# What names this model where a SavedModel's folder is expected.
+NAME = "koala"
+FOLDER = Path(__file__).parent
+WEIGHTS, CARD = FOLDER / "koala.npz", FOLDER / "card.json"
+
+
+@functools.cache
+def card() -> dict[str, Any]:
+    """What is known of the model: `facts`, `flags` of its run and its `evaluation`."""
+    return json.loads(CARD.read_text("utf-8"))
+
+
+def generator() -> keras.Model:
+    """The trained generator in float32, for any height and width that are multiples of 32.
+
+    Raises:
+        UserError: the file of the weights is missing or damaged.
+    """
+    with precision.policy("float32"):
+        model = GENERATORS[NAME]((None, None))
+    try:
+        with np.load(WEIGHTS, allow_pickle=False) as weights:
+            if missing := {weight.path for weight in model.weights} ^ set(weights):
+                raise ValueError(f"{sorted(missing)[0]} is not in both the file and the network")
+            for weight in model.weights:
+                weight.assign(weights[weight.path].astype(np.float32))
+    # A damaged zip file raises many kinds.
+    except Exception as error:
+        raise UserError(
+            f"{WEIGHTS} cannot be read ({one_line(error)}): install koalagan again, or "
+            "name another model."
+        ) from error
+    return model
+
+
+def save(model: keras.Model, path: Path) -> None:
+    """Writes the weights of a generator in the format that `generator` reads."""
+    arrays = {}
+    for weight in model.weights:
+        values = weight.numpy()
+        # Kernels are nearly all of the size; statistics and biases stay in float32.
+        arrays[weight.path] = values.astype(np.float16) if values.ndim > 1 else values
+    np.savez(path, **arrays)
