@@ -24,9 +24,9 @@ from koalagan.training.checkpoint import restore_generator
 LICENSE = (
     "The weights of this model are licensed under CC BY-NC 4.0 "
     "(https://creativecommons.org/licenses/by-nc/4.0/), because the photographs that it was "
-    "trained on are for research: they may be used, changed and passed on with credit to the koalagan "
-    "authors, and not commercially. Its encoder started from EfficientNet-Lite0 (Apache-2.0). "
-    "koalagan itself is Apache-2.0."
+    "trained on are for research: they may be used, changed and passed on with credit to the "
+    "koalagan authors, and not commercially. Its encoder started from EfficientNet-Lite0, which is "
+    "Apache-2.0 like koalagan itself."
 )
 
 

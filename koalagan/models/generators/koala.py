@@ -34,6 +34,7 @@ from koalagan.models import efficientnet_lite
 from koalagan.models.channels import channels_last
 from koalagan.models.generators.sizes import ImageSize, image_shape
 from koalagan.models.layers.batch_norm import FusedBatchNormalization
+from koalagan.models.layers.bilinear import BilinearUpsampling
 from koalagan.models.layers.subpixel import DepthToSpace, SpaceToDepth
 from koalagan.models.weights import WeightsFlag
 
@@ -96,7 +97,7 @@ def build(image_size: ImageSize = 256) -> keras.Model:
     x = DepthToSpace(name="ab_shuffle")(x)
     # Always float32: it is the model's output, and bfloat16 would quantize ab.
     x = layers.Activation("tanh", dtype="float32", name="tanh")(x)
-    ab = layers.UpSampling2D(2, interpolation="bilinear", dtype="float32", name="ab_up")(x)
+    ab = BilinearUpsampling(dtype="float32", name="ab_up")(x)
     model = keras.Model({"L": lightness}, ab, name="koala")
     for layer in _encoder_layers(model):
         is_norm = isinstance(layer, FusedBatchNormalization)
