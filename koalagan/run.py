@@ -113,7 +113,9 @@ def open_run(
     saving = settings.saving
     checkpoint = RunCheckpoint(model, saving.workdir, keep=saving.keep_checkpoints)
     if not checkpoint.restore():
-        if settings.networks.init_from:
+        if settings.networks.init_from == run_settings.PRETRAINED:
+            pretrained.restore(model.generator)
+        elif settings.networks.init_from:
             restore_generator(model.generator, settings.networks.init_from)
         else:
             networks.load_backbone(model.generator, settings.networks)

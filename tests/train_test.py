@@ -13,6 +13,7 @@ from helpers import runs
 from helpers.tensorboard import events
 from PIL import Image
 
+import koalagan
 from koalagan import run as chain
 from koalagan.errors import UserError
 from koalagan.exporting.settings import ExportSettings
@@ -80,6 +81,22 @@ def test_init_from_starts_from_the_other_runs_generator(finished, run):
     assert again == trained
 
 
+def test_init_from_the_model_that_comes_along(run):
+    """With a learning rate of 0, the run's model is that model, with kernels in float32."""
+    run(
+        generator="koala",
+        init_from="koala",
+        image_size=64,
+        epochs=0,
+        pretrain_learning_rate=0,
+    )
+    picture = skimage.data.astronaut()[:200]
+    # The norms of the decoder follow the training pictures, whose colors are like these.
+    mine = koalagan.load(run.workdir).colorize(picture, render_size=128).astype(float)
+    theirs = koalagan.load().colorize(picture, render_size=128)
+    assert 0 < np.abs(mine - theirs).mean() < 6
+
+
 def test_training_learns_the_pictures_it_sees(run):
     run(
         train_split="train[:8]",
@@ -99,6 +116,12 @@ def test_training_learns_the_pictures_it_sees(run):
     [
         ("koalarization", 32, "float16", {"pixel_loss": "l2"}),
         ("unet", 256, "auto", {"discriminator_every": 1, "gan_loss": "lsgan"}),
+        (
+            "koala",
+            64,
+            "float32",
+            {"learning_rate_schedule": "cosine", "backbone_learning_rate_factor": "0.1"},
+        ),
         (
             "resnet18_unet",
             32,
@@ -162,7 +185,7 @@ def test_the_command_trains_with_random_frozen_networks(photographs, tmp_path, h
     )
     trained = runs.command("train", f"--flagfile={flagfile}", env=home)
     assert trained.returncode == 0, trained.stderr
-    assert "run (random embedding and segmentation)" in trained.stdout
+    assert "run (random inception_resnet_v2 embedding and segmentation)" in trained.stdout
     assert f"{tmp_path}/cache/koalagan" in trained.stdout
     assert "Traceback" not in trained.stderr and "remapper" not in trained.stderr
     facts = json.loads((tmp_path / "run/export/assets.extra/koalagan.json").read_text())

@@ -2,13 +2,12 @@
 """Makes the pictures of README.md: gray | each model | true, on freely licensed pictures.
 
     python experiments/studies/showcase.py --saved_model=runs/quickstart/export --output=FILE.png
-    python experiments/studies/showcase.py --saved_model=DIR --saved_model=DIR2 --photographs \\
-        --side=160 --output=FILE.jpg
+    python experiments/studies/showcase.py --saved_model=koala --photographs --scenes=0 \\
+        --side=200 --output=FILE.jpg
 
 Shows scenes of koala_scenes that are in neither of its splits. --photographs adds matplotlib's
 `grace_hopper.jpg` and scikit-image's `astronaut` (both public domain), `coffee` and `chelsea`
-(CC0); it needs scikit-image, which the extra [test] installs. The models color the pictures through
-`serving_default`.
+(CC0); it needs scikit-image, which the extra [test] installs.
 """
 
 import dataclasses
@@ -21,8 +20,9 @@ from PIL import Image
 from koalagan import cli
 from koalagan.color import lab
 from koalagan.data.koala_scenes import drawing
+from koalagan.errors import UserError
 from koalagan.evaluation.grids import picture_grid
-from koalagan.inference import saved_model
+from koalagan.inference import colorizer, saved_model
 from koalagan.options import option
 
 SIZE = 256
@@ -33,10 +33,12 @@ class ShowcaseSettings:
     """Showcase."""
 
     saved_model: tuple[str, ...] = option(
-        None, "Folder of an exported model; repeat the flag to compare several.", required=True
+        ("koala",),
+        "Folder of an exported model; repeat the flag to compare several. koala is the model that "
+        "comes with koalagan.",
     )
     output: str = option(None, "The PNG or JPEG file to write.", required=True)
-    scenes: int = option(3, "How many drawn scenes to show.", minimum=1)
+    scenes: int = option(3, "How many drawn scenes to show.", minimum=0)
     photographs: bool = option(False, "Also show photographs.")
     side: int = option(SIZE, "Side of the pictures as shown.", minimum=16)
 
@@ -67,15 +69,16 @@ def _shrunk(pictures: np.ndarray, side: int) -> np.ndarray:
 
 def main(settings: ShowcaseSettings, _: list[str]) -> None:
     """Runs the command."""
-    true = _scenes(settings.scenes)
-    if settings.photographs:
-        true = np.concatenate([_photographs(), true])
+    if not settings.photographs and not settings.scenes:
+        raise UserError("there is nothing to show: pass --photographs or more --scenes.")
+    shown = [_photographs()] if settings.photographs else []
+    shown += [_scenes(settings.scenes)] if settings.scenes else []
+    true = np.concatenate(shown)
     L, ab = lab.rgb_to_lab(true)
     gray = lab.lab_to_rgb(L, tf.zeros_like(ab))
     columns = {"gray": gray.numpy()}
     for name, path in saved_model.names(settings.saved_model).items():
-        colorize = saved_model.load(path, "serving_default", "colorized")
-        columns[name] = colorize(image=gray).numpy()
+        columns[name] = np.stack(colorizer.load(path).colorize(list(gray.numpy())))
     columns["true"] = true
     shown = {title: _shrunk(column, settings.side) for title, column in columns.items()}
     Image.fromarray(picture_grid(shown)).save(settings.output, quality=90)

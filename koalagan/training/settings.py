@@ -23,6 +23,8 @@ from koalagan.models.generators import GENERATORS
 from koalagan.options import option
 from koalagan.training.state import MORE_IS_BETTER
 
+# Names the model that comes along (`koalagan.inference.pretrained`) where a folder is expected.
+PRETRAINED = "koala"
 # Weights that are never paths, even where a folder of that name exists.
 _NAMED_WEIGHTS = ("imagenet", "pascalvoc", "random", "none")
 _WEIGHTS_FLAGS = tuple(f"{network}_weights" for network in (*CLASSES, "backbone"))
@@ -95,7 +97,7 @@ class NetworkSettings:
     init_from: str | None = option(
         None,
         "Start from the generator of another run's folder, which must have the same layers, "
-        "dropout included.",
+        "dropout included; koala starts from the model that comes with koalagan.",
     )
 
 
@@ -244,12 +246,18 @@ def resolve(settings: RunSettings, given: Sequence[str] = ()) -> RunSettings:
     for name, value in options.values(settings).items():
         _check_value(name, value)
     check_generator_options(settings.networks)
+    if settings.networks.init_from == PRETRAINED != settings.networks.generator:
+        raise UserError(
+            f"--init_from={PRETRAINED} starts from the model that comes with koalagan, whose "
+            f"generator is {PRETRAINED}: pass --generator={PRETRAINED}, or name a run's folder."
+        )
     changes: dict[str, Any] = {
         "workdir": os.path.expanduser(settings.saving.workdir),
         "store_dir": os.path.expanduser(settings.data.store_dir or files.cache_folder()),
     }
     for name in ("data_dir", "init_from"):
-        if path := options.values(settings)[name]:
+        path = options.values(settings)[name]
+        if path and (name, path) != ("init_from", PRETRAINED):
             changes[name] = _absolute(path)
     settings = options.replace(settings, **changes)
     networks = _resolve_weights(settings.networks, given)

@@ -9,10 +9,11 @@ from koalagan import options
 from koalagan.errors import UserError
 from koalagan.exporting import formats
 from koalagan.exporting.settings import ExportSettings
+from koalagan.inference import pretrained
 from koalagan.models import GENERATORS
 from koalagan.models.generators import resnet18_unet
 from koalagan.training import schedules, state
-from koalagan.training.settings import RunSettings, parse, resolve
+from koalagan.training.settings import PRETRAINED, RunSettings, parse, resolve
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -190,6 +191,7 @@ def test_resolve_returns_new_settings():
             ["--generator=unet", "--embedding_weights=random"],
             "--generator=unet has no branch that --embedding_weights=random could be used for",
         ),
+        (["--init_from=koala"], "--init_from=koala starts from .*: pass --generator=koala"),
         (
             ["--generator=koala", "--embedding=efficientnet_lite2"],
             "--generator=koala does not use an embedding: leave --embedding out",
@@ -221,6 +223,15 @@ def test_branches_that_a_generator_does_not_have_get_no_weights(generator, used)
     assert {branch for branch in branches if values[f"{branch}_weights"] != "none"} == used
     # Leaving out what is not there is not a mistake.
     resolved(f"--generator={generator}", "--segmentation_weights=none")
+
+
+def test_the_model_that_comes_along_is_no_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert PRETRAINED == pretrained.NAME
+    values = resolved("--generator=koala", "--init_from=koala")
+    assert values["init_from"] == "koala" and values["backbone_weights"] == "imagenet"
+    folder = resolved("--generator=koala", "--init_from=./koala")["init_from"]
+    assert folder == str(tmp_path / "koala")
 
 
 def test_the_backbone_of_a_run_that_starts_from_another(tmp_path):

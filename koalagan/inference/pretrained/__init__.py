@@ -41,19 +41,29 @@ def generator() -> keras.Model:
     """
     with precision.policy("float32"):
         model = GENERATORS[NAME]((None, None))
+    restore(model)
+    return model
+
+
+def restore(model: keras.Model) -> None:
+    """Sets the weights of a `koala` generator to the trained ones.
+
+    Raises:
+        UserError: the file of the weights is missing or damaged.
+    """
     try:
         with np.load(WEIGHTS, allow_pickle=False) as weights:
             if missing := {weight.path for weight in model.weights} ^ set(weights):
                 raise ValueError(f"{sorted(missing)[0]} is not in both the file and the network")
-            for weight in model.weights:
-                weight.assign(weights[weight.path].astype(np.float32))
+            values = {path: weights[path].astype(np.float32) for path in weights}
+        for weight in model.weights:
+            weight.assign(values[weight.path])
     # A damaged zip file raises many kinds.
     except Exception as error:
         raise UserError(
             f"{WEIGHTS} cannot be read ({one_line(error)}): install koalagan again, or "
             "name another model."
         ) from error
-    return model
 
 
 def save(model: keras.Model, path: Path) -> None:
