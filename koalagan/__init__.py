@@ -3,7 +3,7 @@
 
     import koalagan
 
-    model = koalagan.load("runs/quickstart/export")  # or the run's folder
+    model = koalagan.load()  # or the folder of a run or of an export
     colored = model.colorize("photo.jpg")  # uint8 [H,W,3]; arrays and lists work too
     model.evaluate("koala_scenes", "validation", output_dir="evaluation")
 

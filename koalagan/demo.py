@@ -13,7 +13,7 @@ import dataclasses
 import os
 
 from koalagan import cli
-from koalagan.options import option
+from koalagan.options import PRETRAINED, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class DemoSettings:
     """The page."""
 
     saved_model: tuple[str, ...] = option(
-        ("koala",),
+        (PRETRAINED,),
         "An exported model, or the folder of its run; repeat the flag to offer several. koala is "
         "the model that comes with koalagan.",
     )

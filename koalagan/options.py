@@ -31,6 +31,10 @@ from koalagan.errors import UserError
 
 _Options = TypeVar("_Options")
 
+# Names the model that comes with koalagan (`koalagan.inference.pretrained`), wherever a model's
+# folder is expected; a folder of that name is ./koala.
+PRETRAINED = "koala"
+
 
 def option(
     default: Any,

@@ -113,7 +113,7 @@ def open_run(
     saving = settings.saving
     checkpoint = RunCheckpoint(model, saving.workdir, keep=saving.keep_checkpoints)
     if not checkpoint.restore():
-        if settings.networks.init_from == run_settings.PRETRAINED:
+        if settings.networks.init_from == options.PRETRAINED:
             pretrained.restore(model.generator)
         elif settings.networks.init_from:
             restore_generator(model.generator, settings.networks.init_from)
@@ -282,10 +282,10 @@ def export_pretrained(output_dir: str, settings: ExportSettings | None = None) -
         facts.pop(written_again, None)
     output_dir = os.path.expanduser(output_dir)
     savedmodel.export(pretrained.generator(), {}, output_dir, image_size, settings, metadata=facts)
-    # It was measured with the float16 kernels that it comes with.
+    # It was measured in float32; the float16 kernels that it comes with give the same figures.
     is_measured = settings.export_dtype != "int8"
     model_card.write(
-        output_dir, pretrained.NAME, card["flags"], card["evaluation"] if is_measured else None
+        output_dir, options.PRETRAINED, card["flags"], card["evaluation"] if is_measured else None
     )
 
 
@@ -316,8 +316,21 @@ def export_generator(
         (settings.data.image_size, settings.data.image_size),
         export_settings,
         given=tuple(networks.frozen_weights(settings.networks)) if outside else (),
-        metadata={name: facts[name] for name in DESCRIBED},
+        metadata={**{name: facts[name] for name in DESCRIBED}, **started_from(settings)},
     )
+
+
+def started_from(settings: RunSettings) -> dict[str, str]:
+    """What a run's --init_from adds to the facts: the model that it started from, and its license.
+
+    A model that was made from another keeps the other's license.
+    """
+    origin = settings.networks.init_from
+    if not origin:
+        return {}
+    known = saved_model.facts(saved_model.find(origin))
+    licenses = {"license": known["license"]} if "license" in known else {}
+    return {"started_from": os.path.basename(os.path.abspath(origin)), **licenses}
 
 
 def _build_for_export(settings: RunSettings) -> keras.Model:

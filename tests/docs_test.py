@@ -86,6 +86,8 @@ def _default(field):
         return "required"
     if field.default in (None, ""):
         return "-"
+    if isinstance(field.default, tuple):
+        return ", ".join(f"`{value}`" for value in field.default)
     return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
 
 
@@ -105,7 +107,8 @@ def write_flag_tables():
 def folder(tmp_path_factory):
     """A folder with what the examples use: a run with an exported model, and photographs."""
     folder = tmp_path_factory.mktemp("examples")
-    export_painter(folder / "runs" / "quickstart" / "export", 16, offset=(0.1, 0.2))
+    for path in (folder / "runs" / "quickstart" / "export", folder / "exported"):
+        export_painter(path, 16, offset=(0.1, 0.2))
     (folder / "photos").mkdir()
     random = np.random.default_rng(0)
     for number in range(3):

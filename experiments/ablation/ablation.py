@@ -97,6 +97,7 @@ def arguments(name: str, given: Mapping[str, Any], folder: str) -> list[str]:
         flag: value
         for flag, value in given.items()
         if not (flag.endswith("_weights") and known[flag] == "none")
+        and not (flag == "embedding" and known["embedding_weights"] == "none")
     }
     if epochs and (known["pretrain_epochs"] == 0 or known["epochs"] == 0):
         total = sum(epochs.values())

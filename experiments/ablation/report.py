@@ -58,7 +58,7 @@ def format_report(result: Mapping[str, Any], published: Sequence[Mapping], comma
         published: the content of published.json.
         command: the command that wrote the report.
     """
-    rows = {row["model"].split(" (random")[0]: row for row in result["rows"]}
+    rows = {row["model"].split(" (")[0]: row for row in result["rows"]}
     parts = [
         "# All systems side by side",
         f"Written by `{command}`. These flags apply to all experiments and override those of their "

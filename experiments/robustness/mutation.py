@@ -63,18 +63,18 @@ _decoding = functools.partial(Mistake, file="data/decoding.py", tests="data/deco
 MISTAKES = (
     _gan(
         name="beta_1 of the generator's optimizer",
-        right="adam(generator_learning_rate, beta_1=0.5)",
-        wrong="adam(generator_learning_rate)",
+        right="generator, generator_learning_rate, beta_1=0.5, **slower",
+        wrong="generator, generator_learning_rate, **slower",
     ),
     _gan(
         name="beta_1 of the discriminator's optimizer",
-        right="adam(discriminator_learning_rate, beta_1=0.5)",
-        wrong="adam(discriminator_learning_rate)",
+        right="discriminator, discriminator_learning_rate, beta_1=0.5",
+        wrong="discriminator, discriminator_learning_rate",
     ),
     _gan(
         name="beta_1 of pretraining's optimizer",
-        right="adam(pretrain_learning_rate)",
-        wrong="adam(pretrain_learning_rate, beta_1=0.5)",
+        right="build(generator, pretrain_learning_rate, **slower)",
+        wrong="build(generator, pretrain_learning_rate, beta_1=0.5, **slower)",
     ),
     _gan(
         name="val_loss_D_real of the predicted picture",
@@ -120,6 +120,39 @@ MISTAKES = (
         name="the discriminator's turn is counted on all steps",
         right="adversarial_steps = self.steps_done - self._pretraining_steps",
         wrong="adversarial_steps = self.steps_done",
+    ),
+    _gan(
+        name="the schedule of the adversarial phase starts with pretraining",
+        right="adversarial_steps if self.adversarial else self.steps_done)",
+        wrong="self.steps_done)",
+        tests="training/schedules_test.py",
+    ),
+    _optimizers(
+        name="the backbone learns as fast as the rest",
+        right="learning_rate = learning_rate * self._factor",
+        wrong="pass",
+        tests="training/networks_test.py",
+    ),
+    Mistake(
+        name="a checkpoint may name anything",
+        file="models/torch_checkpoint.py",
+        right='raise pickle.UnpicklingError(f"it names {module}.{name}, which no tensor needs")',
+        wrong="return super().find_class(module, name)",
+        tests="models/torch_checkpoint_test.py",
+    ),
+    Mistake(
+        name="a tensor may begin before its storage",
+        file="models/torch_checkpoint.py",
+        right="min(tensor.offset, *tensor.shape, *tensor.strides, 0) < 0",
+        wrong="False",
+        tests="models/torch_checkpoint_test.py",
+    ),
+    Mistake(
+        name="the constant logit comes last",
+        file="models/frozen/efficientnet_lite2.py",
+        right="ZeroPadding1D((1, 0)",
+        wrong="ZeroPadding1D((0, 1)",
+        tests="models/frozen/efficientnet_lite2_test.py",
     ),
     _gan(
         name="the discriminator is shown fake pictures as real ones",

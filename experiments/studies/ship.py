@@ -30,6 +30,14 @@ LICENSE = (
 )
 
 
+def _first_half(workdir: str) -> str:
+    """The run that a run started from, in words."""
+    former = run_folder.read_settings(workdir)
+    epochs = former.optimization.pretrain_epochs + former.optimization.epochs
+    size = former.data.image_size
+    return f"{Path(workdir).name}, {epochs} epochs at {size}x{size}"
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """The model to ship."""
@@ -49,13 +57,17 @@ def ship(workdir: str, metrics: str, data: str, folder: Path = pretrained.FOLDER
             of one model.
     """
     settings = run_folder.read_settings(workdir)
-    if settings.networks.generator != pretrained.NAME:
-        raise UserError(f"{workdir} trained {settings.networks.generator}, not {pretrained.NAME}.")
+    if settings.networks.generator != options.PRETRAINED:
+        raise UserError(
+            f"{workdir} trained {settings.networks.generator}, not {options.PRETRAINED}."
+        )
     result = json.loads(Path(metrics).read_text())
     if len(result["rows"]) != 2:
         raise UserError(f"{metrics} must hold the gray row and one model.")
-    result["rows"][1]["model"] = pretrained.NAME
-    result["data"].pop("models", None)
+    (measured,) = result["data"].pop("models").values()
+    if Path(measured["saved_model"]).resolve() != (Path(workdir) / "export").resolve():
+        raise UserError(f"{metrics} is of {measured['saved_model']}, not of {workdir}/export.")
+    result["rows"][1]["model"] = options.PRETRAINED
     with precision.policy("float32"):
         generator = networks.build_generator(settings.networks, (None, None))
     restore_generator(generator, workdir)
@@ -69,6 +81,8 @@ def ship(workdir: str, metrics: str, data: str, folder: Path = pretrained.FOLDER
         "weights": "float16",
         "license": LICENSE,
     }
+    if settings.networks.init_from:
+        facts["started_from"] = _first_half(settings.networks.init_from)
     # Nothing of the machine that trained it.
     flags = {
         name: value
@@ -78,7 +92,7 @@ def ship(workdir: str, metrics: str, data: str, folder: Path = pretrained.FOLDER
     pretrained.save(generator, folder / pretrained.WEIGHTS.name)
     card = {"facts": facts, "flags": flags, "evaluation": result}
     (folder / pretrained.CARD.name).write_text(json.dumps(card, indent=1) + "\n", "utf-8")
-    page = model_card.page(pretrained.NAME, facts, flags, result)
+    page = model_card.page(options.PRETRAINED, facts, flags, result)
     (folder / "MODEL_CARD.md").write_text(page, "utf-8")
 
 

@@ -23,7 +23,7 @@ from koalagan.data.koala_scenes import drawing
 from koalagan.errors import UserError
 from koalagan.evaluation.grids import picture_grid
 from koalagan.inference import colorizer, saved_model
-from koalagan.options import option
+from koalagan.options import PRETRAINED, option
 
 SIZE = 256
 
@@ -33,7 +33,7 @@ class ShowcaseSettings:
     """Showcase."""
 
     saved_model: tuple[str, ...] = option(
-        ("koala",),
+        (PRETRAINED,),
         "Folder of an exported model; repeat the flag to compare several. koala is the model that "
         "comes with koalagan.",
     )

@@ -4,7 +4,7 @@
 import dataclasses
 
 from koalagan.data.settings import PictureSettings
-from koalagan.options import option
+from koalagan.options import PRETRAINED, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,9 +12,9 @@ class EvaluationSettings(PictureSettings):
     """Evaluation: models, pictures and results."""
 
     saved_model: tuple[str, ...] = option(
-        ("koala",),
+        (PRETRAINED,),
         "Folder of an exported model, or of its run; repeat the flag to compare several. koala is "
-        "the model that comes with koalagan.",
+        "the model that comes with koalagan, ./koala a folder.",
     )
     split: str = option("validation", "The pictures to measure on.")
     image_size: int | None = option(

@@ -142,6 +142,7 @@ def page(
         "epochs planned": (
             f"{flags['pretrain_epochs']} of pretraining, {flags['epochs']} against a PatchGAN"
         ),
+        **({"started from": facts["started_from"]} if "started_from" in facts else {}),
         "weights stored in": facts.get("weights", "float32"),
         "written by": f"koalagan {facts['koalagan']}, TensorFlow {facts['tensorflow']}",
     }

@@ -16,10 +16,11 @@ from koalagan.color import lab
 from koalagan.color.resizing import resize
 from koalagan.data import decoding
 from koalagan.errors import UserError
-from koalagan.inference import joining, measuring, pretrained, saved_model
+from koalagan.inference import joining, measuring, saved_model
+from koalagan.options import PRETRAINED
 
 
-def load(path: str | os.PathLike = pretrained.NAME) -> Colorizer:
+def load(path: str | os.PathLike = PRETRAINED) -> Colorizer:
     """Loads a model.
 
     Args:
@@ -41,7 +42,7 @@ class Colorizer:
         facts: what is known of it: generator, weights, dataset, image_size and more.
     """
 
-    def __init__(self, path: str | os.PathLike = pretrained.NAME):
+    def __init__(self, path: str | os.PathLike = PRETRAINED):
         self.path = saved_model.find(os.path.expanduser(os.fspath(path)))
         self._predict = saved_model.predictor(self.path)
         self.facts: dict[str, Any] = saved_model.facts(self.path)

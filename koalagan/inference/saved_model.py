@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
 from koalagan import files
 from koalagan.errors import UserError, one_line
 from koalagan.inference import pretrained
+from koalagan.options import PRETRAINED
 
 # The parts of a model that start from published weights, or else are untrained.
 _NETWORKS = ("embedding", "segmentation", "backbone")
@@ -24,7 +26,7 @@ def facts(path: str) -> dict[str, Any]:
 
     Empty for a SavedModel of another program.
     """
-    if path == pretrained.NAME:
+    if path == PRETRAINED:
         return pretrained.card()["facts"]
     try:
         return json.loads((Path(path) / "assets.extra" / "koalagan.json").read_text())
@@ -37,10 +39,24 @@ def find(path: str) -> str:
 
     "koala" stays as it is: it names the model that comes along, not a folder.
     """
-    if path == pretrained.NAME:
+    if path == PRETRAINED:
+        if any((Path(path) / name).exists() for name in ("export", "saved_model.pb")):
+            logging.warning(
+                "%s is the model that comes with koalagan, not the folder of that name: pass ./%s "
+                "for the folder",
+                path,
+                path,
+            )
         return path
     export = Path(path) / "export"
     return str(export) if (export / "saved_model.pb").is_file() else path
+
+
+def in_words(path: str) -> str:
+    """What error messages call a model."""
+    if path == PRETRAINED:
+        return "the model that comes with koalagan"
+    return f"the SavedModel in {path}"
 
 
 def load(path: str, signature: str, output: str) -> Callable[..., tf.Tensor]:
@@ -97,10 +113,10 @@ def predictor(path: str) -> Callable[[tf.Tensor], tf.Tensor]:
             f"the SavedModel in {path} was exported with --frozen_inputs: it needs "
             f"{' and '.join(given)} for each picture, which only your own program can provide."
         )
-    if path == pretrained.NAME:
-        what, call = "the model that comes with koalagan", _pretrained()
+    if path == PRETRAINED:
+        call = _pretrained()
     else:
-        what, signature = f"the SavedModel in {path}", load(path, "predict_ab", "ab")
+        signature = load(path, "predict_ab", "ab")
 
         def call(L: tf.Tensor) -> tf.Tensor:
             return signature(L=L)
@@ -115,10 +131,10 @@ def predictor(path: str) -> Callable[[tf.Tensor], tf.Tensor]:
         except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
             height, width = L.shape[1:3]
             own = facts(path).get("image_size")
-            named = f" (it was exported for {own[0]}x{own[1]})" if own else ""
+            named = f" (its own size is {own[0]}x{own[1]})" if own else ""
             raise UserError(
-                f"{what} does not take pictures of {height}x{width}{named}: pass a size that it "
-                "takes, with --image_size to measure and --render_size to color "
+                f"{in_words(path)} does not take pictures of {height}x{width}{named}: pass a size "
+                "that it takes, with --image_size to measure and --render_size to color "
                 f"({one_line(error)})."
             ) from error
 
@@ -144,13 +160,16 @@ def names(paths: Sequence[str]) -> dict[str, str]:
     """
     short = []
     for path in paths:
+        if path == PRETRAINED:
+            short.append(path)
+            continue
         folder = Path(os.path.abspath(path))
         name = folder.parent.name if folder.name == "export" else folder.name
         parts = _parts(facts(path))
         short.append(f"{name} ({', '.join(parts)})" if parts else name)
     taken = {name for name in short if short.count(name) > 1} | {*_TAKEN}
     return {
-        os.path.abspath(path) if name in taken else name: path
+        name if path == PRETRAINED or name not in taken else os.path.abspath(path): path
         for name, path in zip(short, paths, strict=True)
     }
 

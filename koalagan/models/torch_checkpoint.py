@@ -84,15 +84,16 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
             raise ValueError(f"it is not a checkpoint of PyTorch's older format: {error}") from None
         if (magic, version) != (_MAGIC, _VERSION) or not isinstance(facts, dict):
             raise ValueError("it is not a checkpoint of PyTorch's older format")
-        if not facts.get("little_endian", False):
+        if dict.get(facts, "little_endian") is not True:
             raise ValueError("its numbers are big-endian")
-        if not isinstance(tensors, Mapping) or not all(
+        # Not `tensors.items`: an instruction can set attributes of what it has.
+        if not isinstance(tensors, dict) or not all(
             isinstance(name, str) and isinstance(tensor, _Tensor)
-            for name, tensor in tensors.items()
+            for name, tensor in dict.items(tensors)
         ):
             raise ValueError("it holds something else than tensors by name")
-        storages = _read_storages(file, keys, {t.storage for t in tensors.values()})
-    return {name: _array(name, tensor, storages) for name, tensor in tensors.items()}
+        storages = _read_storages(file, keys, {t.storage for t in dict.values(tensors)})
+    return {name: _array(name, tensor, storages) for name, tensor in dict.items(tensors)}
 
 
 def _load(file: BinaryIO) -> Any:
@@ -126,9 +127,12 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key, _, count, view = pid
-        if kind != "storage" or dtype not in _DTYPES or view is not None:
+        known = isinstance(kind, str) and isinstance(dtype, str) and dtype in _DTYPES
+        if not known or kind != "storage" or view is not None:
             raise pickle.UnpicklingError("it refers to something else than a storage")
-        return _Storage(dtype, str(key), int(count))
+        if not isinstance(key, str) or not isinstance(count, int):
+            raise pickle.UnpicklingError("it refers to a storage without key or size")
+        return _Storage(dtype, key, count)
 
 
 def _tensor(storage, offset, shape, strides, _requires_grad, _hooks) -> _Tensor:
@@ -139,12 +143,13 @@ def _tensor(storage, offset, shape, strides, _requires_grad, _hooks) -> _Tensor:
 
 def _read_storages(file: BinaryIO, keys: Any, used: set[_Storage]) -> dict[str, np.ndarray]:
     known = {storage.key: storage for storage in used}
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(known):
+    is_list = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    if not is_list or sorted(keys) != sorted(known):
         raise ValueError("its storages are not those of its tensors")
     if len(known) != len(used):
         raise ValueError("it gives one storage two types or sizes")
     storages = {}
-    for key in map(str, keys):
+    for key in keys:
         storage, dtype = known[key], _DTYPES[known[key].dtype]
         head = file.read(8)
         size = storage.count * dtype.itemsize
@@ -174,5 +179,8 @@ def _array(name: str, tensor: _Tensor, storages: Mapping[str, np.ndarray]) -> np
     ):
         raise ValueError(f"its tensor {name} does not fit its storage")
     strides = [stride * numbers.itemsize for stride in tensor.strides]
-    view = np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides)
+    try:
+        view = np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides)
+    except (OverflowError, ValueError):  # of sides of 0 or 1, whose strides are not used
+        raise ValueError(f"its tensor {name} does not fit its storage") from None
     return np.array(view, order="C")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from koalagan import progress
 from koalagan.errors import UserError
-from koalagan.inference import colorizer
+from koalagan.inference import colorizer, saved_model
 from koalagan.inference.colorizer import Colorizer
 from koalagan.photos import bulk, film_files, films, planning, scan_writing, scans, writing
 from koalagan.photos.contact_sheet import ContactSheet
@@ -87,9 +87,10 @@ def _check_depth(results: ResultSettings) -> None:
 
 def _check_variants(model: Colorizer, rendering: Rendering) -> None:
     if rendering.variants > 1 and not model.varies:
+        what = saved_model.in_words(model.path)
         raise UserError(
-            f"The model in {model.path} always gives a photograph the same colors: export one with "
-            "--dropout_at_inference for --variants."
+            f"{what[0].upper()}{what[1:]} always gives a photograph the same colors: train a "
+            "generator with --dropout, and export it with --dropout_at_inference for --variants."
         )
 
 

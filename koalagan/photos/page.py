@@ -94,6 +94,9 @@ def _build(models: Mapping[str, Colorizer]) -> gradio.Blocks:
             "# koalagan\nDrop a black-and-white photograph. The model predicts its colors; its "
             "lightness stays unchanged. The colors are guesses."
         )
+        for name, one in models.items():
+            if "license" in one.facts:
+                gradio.Markdown(f"*{name}: {one.facts['license']}*")
         with gradio.Row():
             photograph = gradio.File(label="Photograph", elem_id="photograph", height=160, scale=2)
             with gradio.Column():

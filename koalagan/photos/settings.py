@@ -3,7 +3,7 @@
 
 import dataclasses
 
-from koalagan.options import option
+from koalagan.options import PRETRAINED, option
 
 # --format: the extension of its files; "same" keeps that of each photograph.
 FORMATS = {"png": ".png", "jpeg": ".jpg", "tiff": ".tif", "webp": ".webp", "bmp": ".bmp"}
@@ -14,9 +14,9 @@ class Folders:
     """Model and output."""
 
     saved_model: str = option(
-        "koala",
+        PRETRAINED,
         "The exported model, or the folder of its run; koala is the model that comes with "
-        "koalagan (its license is CC BY-NC 4.0).",
+        "koalagan (its license is CC BY-NC 4.0), ./koala a folder.",
     )
     output_dir: str = option(
         "colored", "The folder for colored pictures; created if it does not exist."

@@ -74,22 +74,14 @@ class ColorizationGAN(keras.Model):
         super().__init__(name="colorization_gan", dtype="float32")
         self.generator = generator
         self.discriminator = discriminator
-        adam, slower = optimizers.Adam, {"others": backbone, "factor": backbone_factor}
-        self.pretraining_optimizer = optimizers.loss_scaled(adam(pretrain_learning_rate, **slower))
-        self.generator_optimizer = optimizers.loss_scaled(
-            adam(generator_learning_rate, beta_1=0.5, **slower)
+        slower = {"others": backbone, "factor": backbone_factor}
+        self.pretraining_optimizer = optimizers.build(generator, pretrain_learning_rate, **slower)
+        self.generator_optimizer = optimizers.build(
+            generator, generator_learning_rate, beta_1=0.5, **slower
         )
-        self.discriminator_optimizer = optimizers.loss_scaled(
-            adam(discriminator_learning_rate, beta_1=0.5)
+        self.discriminator_optimizer = optimizers.build(
+            discriminator, discriminator_learning_rate, beta_1=0.5
         )
-        self._base_rates = {
-            "pretraining": pretrain_learning_rate,
-            "generator": generator_learning_rate,
-            "discriminator": discriminator_learning_rate,
-        }
-        self.pretraining_optimizer.build(generator.trainable_variables)
-        self.generator_optimizer.build(generator.trainable_variables)
-        self.discriminator_optimizer.build(discriminator.trainable_variables)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.adversarial_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="adversarial")
         self.bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False, name="bad_step")
@@ -210,20 +202,21 @@ class ColorizationGAN(keras.Model):
 
     def _set_learning_rates(self, step: int) -> None:
         """Follows the schedule, where there is one, in a step of the phase."""
-        if self._schedule == "constant":
-            return
-        factor = schedules.factor(self._schedule, step, self._phase_steps)
-        phase = ("generator", "discriminator") if self.adversarial else ("pretraining",)
-        for name in phase:
-            getattr(self, f"{name}_optimizer").learning_rate = factor * self._base_rates[name]
+        if self._schedule != "constant":
+            factor = schedules.factor(self._schedule, step, self._phase_steps)
+            for optimizer in self._optimizers().values():
+                optimizers.scale_rate(optimizer, factor)
+
+    def _optimizers(self) -> dict[str, keras.optimizers.Optimizer]:
+        """The optimizers of the current phase, by their networks."""
+        if not self.adversarial:
+            return {"G": self.pretraining_optimizer}
+        return {"G": self.generator_optimizer, "D": self.discriminator_optimizer}
 
     def learning_rates(self) -> dict[str, float]:
         """The learning rates of the current phase: of G and, in the adversarial phase, of D."""
-        if not self.adversarial:
-            return {"G": float(self.pretraining_optimizer.learning_rate)}
         return {
-            "G": float(self.generator_optimizer.learning_rate),
-            "D": float(self.discriminator_optimizer.learning_rate),
+            name: float(optimizer.learning_rate) for name, optimizer in self._optimizers().items()
         }
 
     def sums(self) -> dict[str, list[float]]:

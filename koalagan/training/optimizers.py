@@ -27,6 +27,7 @@ class Adam(keras.optimizers.Adam):
         **kwargs,
     ):
         super().__init__(learning_rate, **kwargs)
+        self.base_rate = learning_rate
         # `update_step` gets TensorFlow's variables, which are compared by reference.
         self._others = {variable.value.ref() for variable in others}
         self._factor = factor
@@ -37,14 +38,22 @@ class Adam(keras.optimizers.Adam):
         super().update_step(gradient, variable, learning_rate)
 
 
-def loss_scaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """The optimizer, wrapped for float16 where the policy asks for it.
+def build(network: keras.Model, learning_rate: float, **options) -> keras.optimizers.Optimizer:
+    """An `Adam` for a network, built, and wrapped for float16 where the policy asks for it.
 
     `keras.Model.compile` wraps only its first optimizer; a GAN has two, and both overflow.
     """
+    optimizer = Adam(learning_rate, **options)
     if keras.mixed_precision.dtype_policy().compute_dtype == "float16":
-        return keras.mixed_precision.LossScaleOptimizer(optimizer)
+        optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
+    optimizer.build(network.trainable_variables)
     return optimizer
+
+
+def scale_rate(optimizer: keras.optimizers.Optimizer, factor: float) -> None:
+    """Sets the learning rate to a multiple of the one that `build` was given."""
+    adam = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer.learning_rate = factor * adam.base_rate
 
 
 def apply_gradients(

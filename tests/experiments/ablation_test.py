@@ -49,7 +49,8 @@ def test_a_branch_that_an_experiment_leaves_out_stays_out():
     parts = ("embedding_weights", "segmentation_weights", "backbone_weights")
     weights = {}
     for name in ("paper", "no_inception", "no_segmentation", "pix2pix", "resnet18_unet_l1"):
-        run = resolved(name, **dict.fromkeys(parts, "random"))
+        given = dict.fromkeys(parts, "random") | {"embedding": "efficientnet_lite2"}
+        run = resolved(name, **given)
         weights[name] = [run[part] for part in parts]
     assert weights == {
         "paper": ["random", "random", "none"],

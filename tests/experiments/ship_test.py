@@ -35,12 +35,7 @@ def test_its_files_hold_the_runs_generator(run, tmp_path, monkeypatch):
     ship.ship(workdir, f"{workdir}/metrics.json", "windows of two photographs", tmp_path)
     for name in ("WEIGHTS", "CARD"):
         monkeypatch.setattr(pretrained, name, tmp_path / getattr(pretrained, name).name)
-    pretrained.card.cache_clear()
-    try:
-        facts = pretrained.card()["facts"]
-        shipped = pretrained.generator()
-    finally:
-        pretrained.card.cache_clear()
+    facts, shipped = pretrained.card()["facts"], pretrained.generator()
     settings = run_folder.read_settings(workdir)
     with precision.policy("float32"):
         trained = networks.build_generator(settings.networks, (None, None))
@@ -67,6 +62,10 @@ def pretrained_rows(folder):
 def test_what_cannot_be_shipped(run, tmp_path):
     workdir, metrics = str(run.workdir), tmp_path / "metrics.json"
     result = run.metrics()
+    other = {"models": {"run": {"saved_model": "/other/export"}}}
+    metrics.write_text(json.dumps({**result, "data": {**result["data"], **other}}))
+    with pytest.raises(UserError, match="is of /other/export, not of"):
+        ship.ship(workdir, str(metrics), "x", tmp_path)
     metrics.write_text(json.dumps({**result, "rows": result["rows"] * 2}))
     with pytest.raises(UserError, match="must hold the gray row and one model"):
         ship.ship(workdir, str(metrics), "x", tmp_path)

@@ -187,6 +187,27 @@ def test_exports_that_it_does_not_have(tmp_path, wrong):
     assert not (tmp_path / "export").exists()
 
 
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"facts": {}}'])
+def test_a_damaged_card(tmp_path, monkeypatch, content):
+    path = tmp_path / "card.json"
+    monkeypatch.setattr(pretrained, "CARD", path)
+    if content:
+        path.write_text(content)
+    with pytest.raises(UserError, match="card.json cannot be read .*install koalagan again"):
+        koalagan.load()
+
+
+def test_a_run_of_its_name_beside_it(tmp_path, monkeypatch, caplog):
+    (tmp_path / "koala" / "export").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert saved_model.find("koala") == "koala"
+    assert "pass ./koala for the folder" in caplog.text
+    assert list(saved_model.names(["koala", "runs/koala/export"])) == [
+        "koala",
+        str(tmp_path / "runs/koala/export"),
+    ]
+
+
 def test_its_networks_see_what_training_saw(model):
     """`predict` is the generator on L of the resized picture."""
     picture = data.astronaut()

@@ -64,6 +64,8 @@ KERNEL = ARRAYS["kernel"]
         {"shape": (10**12,), "strides": (0,)},
         {"shape": (-2, -12), "strides": (12, 1)},
         {"shape": (2, 12), "strides": (2**62, 1)},
+        {"shape": (1, 24), "strides": (2**70, 1)},
+        {"shape": (0, 2**70), "strides": (1, 1)},
     ],
     ids=str,
 )
@@ -118,6 +120,16 @@ def test_nothing_is_executed(tmp_path, code, part):
 )
 def test_other_files(tmp_path, content, part):
     assert part in refusal(tmp_path, content)
+
+
+def test_attributes_that_a_file_sets_are_not_used(tmp_path):
+    """BUILD sets attributes: here, `items` of the dict of tensors."""
+    code = b"}" + value("items") + b"ccollections\nOrderedDict\nsb."
+    whole = checkpoint({"k": KERNEL})
+    tensors = b"\x80\x02ccollections\nOrderedDict\n)R(" + value("k") + tensor("k", KERNEL) + b"u."
+    assert whole.count(tensors) == 1
+    found = read(tmp_path, whole.replace(tensors, tensors[:-1] + code))
+    np.testing.assert_array_equal(found["k"], KERNEL)
 
 
 def test_damaged_files_are_refused_or_read(tmp_path):

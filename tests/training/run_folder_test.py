@@ -33,6 +33,9 @@ def test_flags_txt_repeats_the_run(tmp_path):
     assert run_folder.read_settings(workdir) == expected
     assert parse([f"--flagfile={workdir}/flags.txt", f"--workdir={workdir}"]) == expected
     assert "workdir" not in (tmp_path / "run" / "flags.txt").read_text()
+    # As on a command line, where all of its flags are given.
+    again = parse([f"--flagfile={workdir}/flags.txt", f"--workdir={workdir}"])
+    assert resolve(again, list(options.values(again))).networks == resolve(given).networks
     run_folder.check(given)
 
 

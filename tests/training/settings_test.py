@@ -9,11 +9,10 @@ from koalagan import options
 from koalagan.errors import UserError
 from koalagan.exporting import formats
 from koalagan.exporting.settings import ExportSettings
-from koalagan.inference import pretrained
 from koalagan.models import GENERATORS
 from koalagan.models.generators import resnet18_unet
 from koalagan.training import schedules, state
-from koalagan.training.settings import PRETRAINED, RunSettings, parse, resolve
+from koalagan.training.settings import RunSettings, parse, resolve
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -191,6 +190,10 @@ def test_resolve_returns_new_settings():
             ["--generator=unet", "--embedding_weights=random"],
             "--generator=unet has no branch that --embedding_weights=random could be used for",
         ),
+        (
+            ["--backbone_learning_rate_factor=0.1"],
+            "--backbone_learning_rate_factor=0.1 is for a generator with a pretrained encoder",
+        ),
         (["--init_from=koala"], "--init_from=koala starts from .*: pass --generator=koala"),
         (
             ["--generator=koala", "--embedding=efficientnet_lite2"],
@@ -227,7 +230,8 @@ def test_branches_that_a_generator_does_not_have_get_no_weights(generator, used)
 
 def test_the_model_that_comes_along_is_no_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert PRETRAINED == pretrained.NAME
+    (tmp_path / "koala").mkdir()
+    (tmp_path / "koala" / "flags.txt").write_text("--generator=koala\n--backbone_weights=random\n")
     values = resolved("--generator=koala", "--init_from=koala")
     assert values["init_from"] == "koala" and values["backbone_weights"] == "imagenet"
     folder = resolved("--generator=koala", "--init_from=./koala")["init_from"]

@@ -9,7 +9,6 @@ The weights are arrays of numbers that NumPy reads without unpickling: loading t
 of the file. `experiments/studies/ship.py` writes the folder from a run.
 """
 
-import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,23 @@ import numpy as np
 from koalagan import precision
 from koalagan.errors import UserError, one_line
 from koalagan.models import GENERATORS
+from koalagan.options import PRETRAINED
 
-# What names this model where a SavedModel's folder is expected.
-NAME = "koala"
 FOLDER = Path(__file__).parent
 WEIGHTS, CARD = FOLDER / "koala.npz", FOLDER / "card.json"
 
 
-@functools.cache
 def card() -> dict[str, Any]:
-    """What is known of the model: `facts`, `flags` of its run and its `evaluation`."""
-    return json.loads(CARD.read_text("utf-8"))
+    """What is known of the model: `facts`, `flags` of its run and its `evaluation`.
+
+    Raises:
+        UserError: the card is missing or damaged.
+    """
+    try:
+        known = json.loads(CARD.read_text("utf-8"))
+        return {name: known[name] for name in ("facts", "flags", "evaluation")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable(CARD, error) from error
 
 
 def generator() -> keras.Model:
@@ -40,7 +45,7 @@ def generator() -> keras.Model:
         UserError: the file of the weights is missing or damaged.
     """
     with precision.policy("float32"):
-        model = GENERATORS[NAME]((None, None))
+        model = GENERATORS[PRETRAINED]((None, None))
     restore(model)
     return model
 
@@ -60,10 +65,13 @@ def restore(model: keras.Model) -> None:
             weight.assign(values[weight.path])
     # A damaged zip file raises many kinds.
     except Exception as error:
-        raise UserError(
-            f"{WEIGHTS} cannot be read ({one_line(error)}): install koalagan again, or "
-            "name another model."
-        ) from error
+        raise _unreadable(WEIGHTS, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{path} cannot be read ({one_line(error)}): install koalagan again, or name another model."
+    )
 
 
 def save(model: keras.Model, path: Path) -> None:

@@ -6,8 +6,9 @@ Output: `ab` float32 [B,H,W,2] in [-1,1].
 
 The encoder is EfficientNet-Lite0 (see `koalagan.models.efficientnet_lite`) on L alone, with the
 1x1 convolution of its classifier's head (1280 channels at 1/32) and without the classifier. Its
-stem and its blocks down to 1/4 keep their published weights, and all of its batch norms keep their
-statistics: a third of the training step's time, for features that edges and textures share.
+stem and its blocks down to 1/4 keep their published weights, and all of its batch norms their
+statistics, scales and offsets: this saves a quarter of the training step's time, on features that
+edges and textures share.
 
     bottom    head, 1x1 conv 256, plus a dense map of the head's mean over the picture
     1/16      1x1 conv 160, upsample, append the encoder's 112 channels, twice conv 160
