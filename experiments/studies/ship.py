@@ -75,6 +75,7 @@ def ship(workdir: str, metrics: str, data: str, folder: Path = pretrained.FOLDER
     facts = {name: values[name] for name in run.DESCRIBED}
     facts |= {
         "dataset": data,
+        "train_split": "",
         "koalagan": koalagan.__version__,
         "tensorflow": result["versions"]["tensorflow"],
         "image_size": [settings.data.image_size] * 2,

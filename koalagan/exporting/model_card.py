@@ -138,7 +138,7 @@ def page(
     shown = {
         "generator": facts["generator"],
         "size of its input": f"{height}x{width}",
-        "trained on": f"{facts['dataset']} {facts['train_split']}",
+        "trained on": f"{facts['dataset']} {facts['train_split']}".rstrip(),
         "epochs planned": (
             f"{flags['pretrain_epochs']} of pretraining, {flags['epochs']} against a PatchGAN"
         ),

@@ -95,7 +95,11 @@ def test_a_damaged_file(damage, tmp_path, monkeypatch, capsys):
 
 # What the model that comes along reached where it was made, on these pictures: the PSNR in RGB and
 # the mean error of ab, in Lab units. A change of the weights or of the chain shows here.
-MEASURED = {"scenes": None, "grace_hopper": None, "astronaut": None}
+MEASURED = {
+    "scenes": (19.38, 13.26),
+    "grace_hopper": (19.80, 11.32),
+    "astronaut": (21.10, 10.83),
+}
 
 
 @pytest.mark.parametrize("name", MEASURED)
