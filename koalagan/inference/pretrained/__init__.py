@@ -57,7 +57,8 @@ def restore(model: keras.Model) -> None:
         UserError: the file of the weights is missing or damaged.
     """
     try:
-        with np.load(WEIGHTS, allow_pickle=False) as weights:
+        # NumPy would leave a damaged file open.
+        with WEIGHTS.open("rb") as file, np.load(file, allow_pickle=False) as weights:
             if missing := {weight.path for weight in model.weights} ^ set(weights):
                 raise ValueError(f"{sorted(missing)[0]} is not in both the file and the network")
             values = {path: weights[path].astype(np.float32) for path in weights}
