@@ -88,11 +88,10 @@ def test_an_absent_model_leaves_nothing_behind(tmp_path, monkeypatch):
     [
         ("evaluate", ["--saved_model=a", "--output_dir=b", "stray"], "'stray'"),
         ("evaluate", ["--saved_model=a"], "--output_dir is missing"),
-        ("evaluate", ["--output_dir=b"], "--saved_model is missing"),
         ("evaluate", ["--saved_model=a", "--output_dir=b", "--batch_size=0"], "batch_size"),
         ("export", ["--workdir=a", "--output_dir=b", "stray"], "'stray'"),
         ("export", ["--workdir=a"], "--output_dir is missing"),
-        ("export", ["--output_dir=b"], "--workdir is missing"),
+        ("export", ["--output_dir=b", "--checkpoint=best"], "--checkpoint is for the export of"),
         ("export", ["--workdir=a", "--output_dir=b", "--format=coreml"], "format"),
     ],
 )

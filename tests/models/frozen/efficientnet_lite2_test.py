@@ -59,7 +59,7 @@ def test_random_logits_are_of_order_one_and_differ_between_pictures(model, forwa
     efficientnet_lite2.load_weights(model, "random")
     # Golden values: a change here changes every prepared store and needs a new "random-v..".
     drawn = model.get_layer("stem").kernel.numpy()[0, 0, 0, :3]
-    np.testing.assert_allclose(drawn, [-0.81351107, 0.27486616, -0.24540126], rtol=1e-6)
+    np.testing.assert_allclose(drawn, [-0.66422904, 0.22442728, -0.20036930], rtol=1e-6)
     logits = forward(pictures(8))
     assert 0.3 < logits.std() < 5.0 and np.abs(logits.mean()) < 0.2
     assert logits.std(axis=0).mean() > 0.1
