@@ -91,7 +91,6 @@ def test_an_absent_model_leaves_nothing_behind(tmp_path, monkeypatch):
         ("evaluate", ["--saved_model=a", "--output_dir=b", "--batch_size=0"], "batch_size"),
         ("export", ["--workdir=a", "--output_dir=b", "stray"], "'stray'"),
         ("export", ["--workdir=a"], "--output_dir is missing"),
-        ("export", ["--output_dir=b", "--checkpoint=best"], "--checkpoint is for the export of"),
         ("export", ["--workdir=a", "--output_dir=b", "--format=coreml"], "format"),
     ],
 )

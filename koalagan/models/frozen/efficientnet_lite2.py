@@ -38,8 +38,8 @@ _FLAG = WeightsFlag(
 # The seed of `random`. If it or one of the gains changes, so must the version.
 _RANDOM_SEED = 20200316
 _RANDOM_VERSION = "random-v1"
-# Variances of the kernels times their fan-in. With more, the blocks' sums grow until ReLU6 cuts them
-# off and a rounding error changes the logits; the last gain makes up for what is lost on the way.
+# Variances of the kernels times their fan-in. With more, the blocks' sums grow until ReLU6 cuts
+# them off and a rounding error changes the logits; the last gain makes up for what is lost.
 _RANDOM_GAIN = 2.0
 _RANDOM_PROJECTION_GAIN = 0.5
 _RANDOM_LOGITS_GAIN = 9000.0
@@ -135,8 +135,8 @@ def _set_random(model: keras.Model) -> None:
             zeros, ones = np.zeros(layer.gamma.shape), np.ones(layer.gamma.shape)
             layer.set_weights([ones, zeros, zeros, ones])
         elif isinstance(layer, keras.layers.DepthwiseConv2D):
-            # [k,k,C,1]: one filter for each channel. Their sums are not zero: a filter of few pixels
-            # would then pass on little but noise.
+            # [k,k,C,1]: one filter for each channel. Their sums are not zero: a filter of few
+            # pixels would then pass on little but noise.
             fan_in = layer.kernel.shape[0] * layer.kernel.shape[1]
             kernel = source.random_sample(tuple(layer.kernel.shape)) * 2.0 - 1.0
             layer.set_weights([kernel * np.sqrt(3.0 * _RANDOM_GAIN / fan_in)])
