@@ -126,7 +126,9 @@ def _with_gray(result: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 
 
 def _license(facts: Mapping[str, Any]) -> str:
-    """What the model may be used for; only the model that comes along has a license of its own."""
+    """What the model may be used for: the model that comes along, and what is made from it, have a
+    license of their own.
+    """
     return facts.get("license", _LICENSE)
 
 

@@ -36,6 +36,7 @@ from koalagan.models.channels import channels_last
 from koalagan.models.generators.sizes import ImageSize, image_shape
 from koalagan.models.layers.batch_norm import FusedBatchNormalization
 from koalagan.models.layers.bilinear import BilinearUpsampling
+from koalagan.models.layers.conv_block import conv_block
 from koalagan.models.layers.subpixel import DepthToSpace, SpaceToDepth
 from koalagan.models.weights import WeightsFlag
 
@@ -50,19 +51,6 @@ _FROZEN_BLOCKS = 3
 _FLAG = WeightsFlag(
     "--backbone_weights", accepted="imagenet or random", network="EfficientNet-Lite0"
 )
-
-
-def _conv(x, filters: int, name: str, kernel_size: int = 3):
-    x = layers.Conv2D(
-        filters,
-        kernel_size,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
-    x = FusedBatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
-    return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
 @channels_last()
@@ -83,15 +71,15 @@ def build(image_size: ImageSize = 256) -> keras.Model:
     head = efficientnet_lite.head(last)
     picture = layers.GlobalAveragePooling2D(keepdims=True, name="picture_mean")(head)
     picture = layers.Conv2D(_BOTTOM_FILTERS, 1, name="picture")(picture)
-    x = layers.Add(name="bottom")([_conv(head, _BOTTOM_FILTERS, "bottom", 1), picture])
+    x = layers.Add(name="bottom")([conv_block(head, _BOTTOM_FILTERS, "bottom", 1), picture])
     details = SpaceToDepth(name="details")(half)
     skips = ([sixteenth], [eighth], [quarter, details])
     for step, (filters, skip) in enumerate(zip(_DECODER_FILTERS, skips, strict=True), 1):
-        x = _conv(x, filters, f"decoder_{step}_1", 1)
+        x = conv_block(x, filters, f"decoder_{step}_1", 1)
         x = layers.UpSampling2D(2, interpolation="nearest", name=f"decoder_{step}_up")(x)
         x = layers.Concatenate(name=f"decoder_{step}_skip")([x, *skip])
-        x = _conv(x, filters, f"decoder_{step}_2")
-        x = _conv(x, filters, f"decoder_{step}_3")
+        x = conv_block(x, filters, f"decoder_{step}_2")
+        x = conv_block(x, filters, f"decoder_{step}_3")
     x = layers.Conv2D(
         8, 3, padding="same", kernel_initializer=keras.initializers.RandomNormal(0, 0.02), name="ab"
     )(x)

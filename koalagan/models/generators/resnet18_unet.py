@@ -42,6 +42,7 @@ from koalagan.models import presets
 from koalagan.models.channels import channels_last
 from koalagan.models.generators.sizes import ImageSize, image_shape
 from koalagan.models.layers.batch_norm import FusedBatchNormalization
+from koalagan.models.layers.conv_block import conv_block
 from koalagan.models.layers.stacking import StackNormalized
 from koalagan.models.layers.subpixel import ICNR, DepthToSpace
 from koalagan.models.weights import LOADING_ERRORS, WeightsFlag
@@ -101,19 +102,6 @@ def _up(x, filters: int, upsampling: str, name: str):
     return DepthToSpace(name=f"{name}_shuffle")(x)
 
 
-def _conv(x, filters: int, name: str):
-    x = layers.Conv2D(
-        filters,
-        3,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
-    x = FusedBatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
-    return layers.Activation("relu", name=f"{name}_relu")(x)
-
-
 @channels_last()
 def build(
     image_size: ImageSize = 256, upsampling: str = "subpixel", output_activation: str = "tanh"
@@ -158,8 +146,8 @@ def build(
     ):
         x = _up(x, filters, upsampling, f"decoder_{step}")
         x = layers.Concatenate(name=f"decoder_{step}_skip")([x, skip])
-        x = _conv(x, filters, f"decoder_{step}_1")
-        x = _conv(x, filters, f"decoder_{step}_2")
+        x = conv_block(x, filters, f"decoder_{step}_1")
+        x = conv_block(x, filters, f"decoder_{step}_2")
     # "colour" is the name in models that were saved by earlier versions.
     x = layers.Conv2D(
         2, 1, kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02), name="colour"
