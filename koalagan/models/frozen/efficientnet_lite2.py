@@ -6,7 +6,7 @@ Input: L, float32 [B, H, W, 1] in [-1, 1], any size. Output: logits before softm
 of Keras's and TensorFlow's files. L is resized to 260x260 (bilinear, no antialiasing). It stands in
 for the papers' Inception-ResNet-v2 (Deep Koalarization, Baldassarre et al. 2017, section 3.2) where
 a download is not wanted: its weights come by pip, and it takes 0.85 billion multiplications and
-additions a picture, less than a tenth of that network's.
+additions a picture instead of 13.2.
 
 The network, its input in [-1, 1] and its weights: see `koalagan.models.efficientnet_lite`.
 
