@@ -282,8 +282,8 @@ def export_pretrained(output_dir: str, settings: ExportSettings | None = None) -
         facts.pop(written_again, None)
     output_dir = os.path.expanduser(output_dir)
     savedmodel.export(pretrained.generator(), {}, output_dir, image_size, settings, metadata=facts)
-    # It was measured in float32; with the float16 kernels that it comes with, no figure of its table
-    # changes by more than 0.01.
+    # It was measured in float32; with the float16 kernels that it comes with, no figure of its
+    # table changes by more than 0.01.
     is_measured = settings.export_dtype != "int8"
     model_card.write(
         output_dir, options.PRETRAINED, card["flags"], card["evaluation"] if is_measured else None
