@@ -101,7 +101,7 @@ def test_a_size_that_the_network_does_not_take_is_named(tmp_path):
     savedmodel.export(fixed, {}, str(tmp_path / "m"), (8, 8))
     model = koalagan.load(tmp_path / "m")
     assert model.colorize(photograph()).shape == (40, 50, 3)
-    with pytest.raises(UserError, match="16x16 .it was exported for 8x8.: .*--render_size"):
+    with pytest.raises(UserError, match="16x16 .its own size is 8x8.: .*--render_size"):
         model.colorize(photograph(), render_size=16)
 
 
