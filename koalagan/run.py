@@ -150,7 +150,7 @@ def prepare_run(
     """
     data, workdir = settings.data, settings.saving.workdir
     print(f"prepared pictures are kept in {data.store_dir} (--store_dir)")
-    training = prepare_split(settings, training_source)
+    training = prepare_split(settings, training_source, settings.data.crop_from)
     check_batch(settings, len(training))  # some may have been skipped
     validation = prepare_split(settings, validation_source)
     run_folder.compare_data(
@@ -171,13 +171,20 @@ def prepare_run(
     return training, validation
 
 
-def prepare_split(settings: RunSettings, source: sources.Source) -> store.Store:
-    """The store of a split, with the outputs of the run's frozen networks."""
+def prepare_split(
+    settings: RunSettings, source: sources.Source, side: int = 0
+) -> store.Store:
+    """The store of a split, with the outputs of the run's frozen networks.
+
+    Args:
+        side: of the pictures; 0 for that of the run's networks.
+    """
     data = settings.data
+    side = side or data.image_size
     return store.prepare(
         source,
         store_dir=data.store_dir,
-        image_size=(data.image_size, data.image_size),
+        image_size=(side, side),
         resize=data.resize,
         on_bad_picture=data.on_bad_picture,
         embedding=settings.networks.embedding,

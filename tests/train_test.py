@@ -102,6 +102,21 @@ def test_init_from_the_model_that_comes_along(run):
     assert "CC BY-NC 4.0" in card and "| started from | koala |" in card
 
 
+def test_random_parts_are_cut_from_larger_pictures(run, tmp_path):
+    """Validation sees whole ones, and a stopped run sees the parts that it would have seen."""
+    assert run(crop_from=40, epochs=0, pretrain_epochs=2) == 0
+    shapes = {
+        folder.name.split("-")[0]: np.load(folder / "pictures.npy", mmap_mode="r").shape[1:]
+        for folder in (run.workdir.parent / "store").iterdir()
+    }
+    assert sorted(shapes.values()) == [(32, 32, 3), (40, 40, 3)]
+    assert run.metrics()["data"]["image_size"] == [32, 32]
+    whole, run.workdir = run.metrics()["rows"][1], tmp_path / "stopped"
+    assert run(crop_from=40, epochs=0, pretrain_epochs=1) == 0
+    assert run(crop_from=40, epochs=0, pretrain_epochs=2) == 0
+    assert run.metrics()["rows"][1]["psnr_pooled"] == whole["psnr_pooled"]
+
+
 def test_training_learns_the_pictures_it_sees(run):
     run(
         train_split="train[:8]",

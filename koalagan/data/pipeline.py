@@ -1,11 +1,11 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """From a prepared store to tf.data batches.
 
-A batch is a dict of what the store holds: `rgb`, `mirrored`, `embedding`, `segmentation` (see
-`batches`).
+A batch is a dict of what the store holds: `rgb`, `mirrored`, `embedding`, `segmentation`, and which
+part of each picture to take, `box` (see `batches`).
 
 There is no shuffle buffer: the order of epoch e is a permutation seeded by (seed, e), and each flip
-is seeded by (seed, e, row + 1). Which pictures step s sees can be computed, so a run continues at
+and each crop is seeded by (seed, e, row + 1). Which pictures step s sees can be computed, so a run continues at
 any step, and a split larger than memory is shuffled over its whole length.
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from koalagan.data import crops
 from koalagan.data.store import Store
 
 
@@ -47,9 +48,18 @@ def training_rows(step: int, pictures: int, *, batch_size: int, seed: int) -> np
 
 
 def training_batches(
-    store: Store, *, batch_size: int, seed: int, first_step: int = 0
+    store: Store,
+    *,
+    batch_size: int,
+    seed: int,
+    first_step: int = 0,
+    smallest_crop: int = 0,
 ) -> tf.data.Dataset:
     """Infinite training batches in the order of (seed, epoch), from global step `first_step` on.
+
+    Args:
+        smallest_crop: the least side of the random parts that pictures are cut to; 0 for whole
+            pictures.
 
     Raises:
         ValueError: the batch is larger than the store.
@@ -60,10 +70,18 @@ def training_batches(
 
     def read(step: np.ndarray) -> list[np.ndarray]:
         rows = training_rows(int(step), pictures, batch_size=batch_size, seed=seed)
-        return _read_rows(store, rows, flips(seed, int(step) // epoch_steps, rows))
+        epoch = int(step) // epoch_steps
+        arrays = _read_rows(store, rows, flips(seed, epoch, rows))
+        if smallest_crop:
+            whole = store.pictures.shape[1]
+            arrays.append(crops.boxes(seed, epoch, rows, whole, smallest_crop))
+        return arrays
 
+    specs = _specs(store)
+    if smallest_crop:
+        specs["box"] = tf.TensorSpec([None, 3], tf.float32)
     steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
-    return _batches(store, steps, read)
+    return _batches(specs, steps, read)
 
 
 def evaluation_batches(store: Store, *, batch_size: int) -> tf.data.Dataset:
@@ -73,7 +91,7 @@ def evaluation_batches(store: Store, *, batch_size: int) -> tf.data.Dataset:
         rows = np.arange(start, min(int(start) + batch_size, len(store)))
         return _read_rows(store, rows, np.zeros(len(rows), bool))
 
-    return _batches(store, tf.data.Dataset.range(0, len(store), batch_size), read)
+    return _batches(_specs(store), tf.data.Dataset.range(0, len(store), batch_size), read)
 
 
 def _read_rows(store: Store, rows: np.ndarray, mirrored: np.ndarray) -> list[np.ndarray]:
@@ -99,10 +117,11 @@ def _specs(store: Store) -> dict[str, tf.TensorSpec]:
 
 
 def _batches(
-    store: Store, positions: tf.data.Dataset, read: Callable[[np.ndarray], list[np.ndarray]]
+    specs: dict[str, tf.TensorSpec],
+    positions: tf.data.Dataset,
+    read: Callable[[np.ndarray], list[np.ndarray]],
 ) -> tf.data.Dataset:
     """The order of the pipeline: positions -> rows (order, mirrored) -> prefetch."""
-    specs = _specs(store)
 
     def read_rows(position: tf.Tensor) -> dict[str, tf.Tensor]:
         arrays = tf.numpy_function(read, [position], [spec.dtype for spec in specs.values()])

@@ -246,7 +246,7 @@ class ColorizationGAN(keras.Model):
 
     def train_step(self, batch):
         """One step of the current phase; returns the epoch's running means by the papers' names."""
-        batch = batches.for_networks(batch)
+        batch = batches.for_networks(batch, self.generator.input["L"].shape[1])
         if not self.adversarial:
             return self._pretrain_step(batch)
         L, true_ab = batch["L"], batch["ab"]

@@ -88,6 +88,7 @@ def train(
                     batch_size=optimization.batch_size,
                     seed=optimization.seed,
                     last_epoch=last_epoch,
+                    smallest_crop=settings.data.image_size if settings.data.crop_from else 0,
                     saver=saver,
                     callbacks=callbacks,
                 )
@@ -123,12 +124,14 @@ def train_phase(
     batch_size: int,
     seed: int,
     last_epoch: int,
+    smallest_crop: int,
     saver: saving.Saver,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
     """Trains the compiled phase from the current step to the end of epoch `last_epoch`, from 1.
 
     Args:
+        smallest_crop: see `pipeline.training_batches`.
         callbacks: in the order in which they are called; `saver` is the last.
     """
     assert callbacks[-1] is saver, "the saver must come after all that write to the run's state"
@@ -141,7 +144,11 @@ def train_phase(
         epoch, done = divmod(int(model.step), steps)
         model.fit(
             pipeline.training_batches(
-                training, batch_size=batch_size, seed=seed, first_step=int(model.step)
+                training,
+                batch_size=batch_size,
+                seed=seed,
+                first_step=int(model.step),
+                smallest_crop=smallest_crop,
             ),
             steps_per_epoch=steps - done,
             initial_epoch=epoch,

@@ -36,6 +36,13 @@ class DataSettings(PictureSettings):
     train_split: str = option("train[:8000]", "What to train on, in TFDS's slice syntax.")
     eval_split: str = option("train[8000:10000]", "What to validate and evaluate on.")
     image_size: int = option(256, "Side of the square pictures that the model sees.", minimum=8)
+    crop_from: int = option(
+        0,
+        "Train on random parts: prepare the pictures at this side, and resize a part of between "
+        "--image_size and all of it to --image_size, another one in each epoch; 0 trains on whole "
+        "pictures. Validation sees whole pictures.",
+        minimum=0,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,6 +253,7 @@ def resolve(settings: RunSettings, given: Sequence[str] = ()) -> RunSettings:
     for name, value in options.values(settings).items():
         _check_value(name, value)
     check_generator_options(settings.networks)
+    _check_crops(settings)
     factor = settings.optimization.backbone_learning_rate_factor
     if factor != 1.0 and not GENERATORS[settings.networks.generator].pretrained:
         raise UserError(
@@ -279,6 +287,21 @@ def _check_value(name: str, value: Any) -> None:
         except UnicodeEncodeError:
             # Reports and flags.txt are UTF-8.
             raise UserError(f"--{name}={value!r} is not valid UTF-8: rename it.") from None
+
+
+def _check_crops(settings: RunSettings) -> None:
+    whole, size = settings.data.crop_from, settings.data.image_size
+    if 0 < whole <= size:
+        raise UserError(
+            f"--crop_from={whole} leaves no parts of --image_size={size} to choose from: pass a "
+            "larger one, or leave it out."
+        )
+    if whole and "segmentation" in GENERATORS[settings.networks.generator].branches:
+        if settings.networks.segmentation_weights != "none":
+            raise UserError(
+                "--crop_from takes parts of pictures, which have no segmentation of their own: "
+                "pass --segmentation_weights=none, or leave it out."
+            )
 
 
 def _resolve_weights(networks: NetworkSettings, given: Sequence[str]) -> NetworkSettings:

@@ -27,6 +27,7 @@ DEFAULTS = {
     "train_split": "train[:8000]",
     "eval_split": "train[8000:10000]",
     "image_size": 256,
+    "crop_from": 0,
     "generator": "inception_fusion",
     "embedding": "inception_resnet_v2",
     "embedding_weights": "imagenet",
@@ -193,6 +194,11 @@ def test_resolve_returns_new_settings():
         (
             ["--backbone_learning_rate_factor=0.1"],
             "--backbone_learning_rate_factor=0.1 is for a generator with a pretrained encoder",
+        ),
+        (["--crop_from=256"], "--crop_from=256 leaves no parts of --image_size=256 to choose"),
+        (
+            ["--crop_from=300", "--segmentation_weights=pascalvoc"],
+            "--crop_from takes parts of pictures, .*: pass --segmentation_weights=none",
         ),
         (["--init_from=koala"], "--init_from=koala starts from .*: pass --generator=koala"),
         (
