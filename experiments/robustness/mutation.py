@@ -220,6 +220,20 @@ MISTAKES = (
         right="tf.where(mirrored[:, None, None, None], rgb[:, :, ::-1], rgb)",
         wrong="rgb",
     ),
+    Mistake(
+        name="parts are cut from the top left",
+        file="data/crops.py",
+        tests="data/crops_test.py",
+        right="drawn[:, 1:] * (whole - side)",
+        wrong="0.0 * drawn[:, 1:]",
+    ),
+    Mistake(
+        name="every epoch takes the same parts",
+        file="data/crops.py",
+        tests="data/crops_test.py",
+        right="[seed, epoch, row + 1]",
+        wrong="[seed, 0, row + 1]",
+    ),
     _pipeline(
         name="every epoch has the same order",
         right="np.random.default_rng([seed, epoch]).permutation",

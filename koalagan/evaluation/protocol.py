@@ -131,7 +131,7 @@ def _measure(
 
 
 def _colorize(name: str, predict: Predictor, pictures: np.ndarray) -> np.ndarray:
-    L, _ = lab.rgb_to_lab(pictures)
+    L = lab.lightness(pictures)
     return lab.lab_to_rgb(L, _predict(name, predict, L)).numpy()
 
 

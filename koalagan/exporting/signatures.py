@@ -155,7 +155,7 @@ class Chain:
         self, rgb: tf.Tensor, given: Mapping[str, tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """L of pictures of the model's size, and the predicted ab."""
-        L, _ = lab.rgb_to_lab(rgb)
+        L = lab.lightness(rgb)
         return L, self.predict_ab(L, **given)["ab"]
 
 

@@ -111,7 +111,7 @@ class Colorizer:
         """The network's input and output for pictures: L [B,h,w,1] and ab [B,h,w,2]."""
         size = (render_size, render_size) if render_size else self.image_size
         small = tf.concat([resize(picture[None], size) for picture in rgb], axis=0)
-        L, _ = lab.rgb_to_lab(small)
+        L = lab.lightness(small)
         return L.numpy(), self._predict(L).numpy()
 
     @staticmethod

@@ -161,7 +161,7 @@ class OptimizationSettings:
     )
     seed: int = option(
         0,
-        "Seed of initial weights, order of pictures and flips.",
+        "Seed of initial weights, order of pictures, flips and crops.",
         minimum=0,
         maximum=2**32 - 1,
     )
