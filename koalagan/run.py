@@ -171,9 +171,7 @@ def prepare_run(
     return training, validation
 
 
-def prepare_split(
-    settings: RunSettings, source: sources.Source, side: int = 0
-) -> store.Store:
+def prepare_split(settings: RunSettings, source: sources.Source, side: int = 0) -> store.Store:
     """The store of a split, with the outputs of the run's frozen networks.
 
     Args:
@@ -214,6 +212,7 @@ def export_and_measure(
         validation.pictures,
         data=measuring.describe(validation.manifest, paths),
         output_dir=workdir,
+        ids=validation.ids(),
     )
     name = _run_name(workdir)
     kept = run_folder.kept_values(settings)

@@ -230,6 +230,7 @@ def measure(names: Sequence[str], settings: RunSettings) -> dict[str, Any]:
         prepared.pictures,
         data=measuring.describe(prepared.manifest, paths),
         output_dir=workdir,
+        ids=prepared.ids(),
     )
     result["experiments"] = {name: _facts(run) for name, run in runs.items()}
     return result

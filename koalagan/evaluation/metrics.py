@@ -69,7 +69,7 @@ def aggregate(measured: Sequence[Mapping[str, tf.Tensor]]) -> dict[str, float | 
     `psnr` is None if no picture has color. Batches may differ in size; every picture has the same
     weight.
     """
-    joined = _join(measured)
+    joined = join(measured)
     mean = {name: float(values.mean()) for name, values in joined.items()}
     colored = joined["chroma"] >= MIN_CHROMA
     psnrs = decibels(joined["squared_error"]).numpy()
@@ -88,7 +88,7 @@ def aggregate(measured: Sequence[Mapping[str, tf.Tensor]]) -> dict[str, float | 
 
 def aggregate_truth(measured: Sequence[Mapping[str, tf.Tensor]]) -> dict[str, float | int]:
     """Aggregates the true pictures: their colorfulness, and how many of them have color."""
-    joined = _join(measured)
+    joined = join(measured)
     return {
         "colorfulness": float(joined["truth_colorfulness"].mean()),
         "pictures_with_color": int((joined["chroma"] >= MIN_CHROMA).sum()),
@@ -205,7 +205,8 @@ def _ab_units(ab: tf.Tensor) -> tf.Tensor:
     return lab.lab_units(tf.zeros_like(ab[..., :1]), ab)[..., 1:]
 
 
-def _join(measured: Sequence[Mapping[str, tf.Tensor]]) -> dict[str, np.ndarray]:
+def join(measured: Sequence[Mapping[str, tf.Tensor]]) -> dict[str, np.ndarray]:
+    """Batches of `measure` as one array per metric, float64 [pictures]."""
     return {
         name: np.concatenate([np.asarray(batch[name], np.float64) for batch in measured])
         for name in measured[0]

@@ -9,7 +9,7 @@ import functools
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import koalagan
 from koalagan import files, progress
 from koalagan.color import lab
 from koalagan.errors import UserError
-from koalagan.evaluation import metrics, tables
+from koalagan.evaluation import differences, metrics, tables
 from koalagan.evaluation.grids import picture_grid
 
 # From L, float32 [B, H, W, 1], to ab [B, H, W, 2].
@@ -37,19 +37,22 @@ def evaluate_models(
     *,
     data: dict[str, Any],
     output_dir: str,
+    ids: Sequence[str] | None = None,
     batch_size: int = 16,
     grid_rows: int = 8,
 ) -> dict[str, Any]:
     """Measures gray and then every model on every picture, and writes the results.
 
     The results are metrics.json (all numbers, with the data and versions that made them), table.md
-    (the same, to read) and grid.png (gray | each model | true).
+    (the same, to read), pictures.csv (what was measured of each picture) and grid.png (gray | each
+    model | true).
 
     Args:
         models: from a model's name to its predictor.
         pictures: the truth, uint8 [N, H, W, 3]; a memory map is read batch by batch.
         data: what `pictures` are, for `metrics.json`: JSON-able, "dataset" and "split" at least.
         output_dir: made if absent; its older results are replaced.
+        ids: the names of the pictures; None for their numbers.
         batch_size: pictures that a predictor is given at once.
         grid_rows: how many pictures, spread evenly over all, the grid shows.
 
@@ -69,14 +72,16 @@ def evaluate_models(
     try:
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         shown = np.linspace(0, len(pictures) - 1, min(grid_rows, len(pictures))).astype(int)
-        rows, columns = [], {}
+        rows, columns, joined = [], {}, {}
         for name, predict in {tables.GRAY: _gray, **models}.items():
             measured = _measure(name, predict, pictures, batch_size)
             rows.append({"model": name, **metrics.aggregate(measured)})
+            joined[name] = metrics.join(measured)
             columns[name] = _colorize(name, predict, pictures[shown])
         result = {
             "rows": rows,
             "truth": metrics.aggregate_truth(measured),
+            "differences": differences.compare(joined, next(iter(models), tables.GRAY)),
             "data": data,
             "versions": versions(),
         }
@@ -86,6 +91,7 @@ def evaluate_models(
         files.publish(folder / "grid.png", Image.fromarray(grid).save)
         files.publish_text(folder / "table.md", tables.format_table(result))
         files.publish_text(folder / "metrics.json", text + "\n")
+        files.publish_text(folder / "pictures.csv", tables.format_pictures(joined, ids))
     except OSError as error:
         raise UserError(
             f"the results cannot be written to {output_dir} ({error.strerror or error}): make it "

@@ -20,5 +20,7 @@ class EvaluationSettings(PictureSettings):
     image_size: int | None = option(
         None, "Side of the pictures (default: what the models were exported for).", minimum=8
     )
-    output_dir: str = option(None, "Where metrics.json, table.md and grid.png go.", required=True)
+    output_dir: str = option(
+        None, "Where metrics.json, table.md, pictures.csv and grid.png go.", required=True
+    )
     batch_size: int = option(16, "Pictures at a time.", minimum=1)

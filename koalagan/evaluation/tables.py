@@ -1,8 +1,12 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """Results of an evaluation as text."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 # What the row without color is called.
 GRAY = "gray"
@@ -21,13 +25,10 @@ _COLUMNS = {
 
 
 def format_table(result: Mapping[str, Any]) -> str:
-    """The result of `protocol.evaluate_models` as an aligned Markdown table."""
+    """The result of `protocol.evaluate_models` as aligned Markdown tables."""
     cells = [list(_COLUMNS.values())]
     cells += [[_cell(name, row[name]) for name in _COLUMNS] for row in result["rows"]]
-    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
-    lines = [_line(row, widths) for row in cells]
-    rule = [":" + "-" * (widths[0] - 1)] + ["-" * (width - 1) + ":" for width in widths[1:]]
-    lines.insert(1, _line(rule, widths))
+    lines = _aligned(cells)
     pictures, truth, data = result["rows"][0]["pictures"], result["truth"], result["data"]
     lines += [
         "",
@@ -35,7 +36,62 @@ def format_table(result: Mapping[str, Any]) -> str:
         "of them with color (PSNR is the mean over those); the true colorfulness is "
         f"{truth['colorfulness']:.2f}.",
     ]
+    if result["differences"]["rows"]:
+        lines += ["", *_differences(result["differences"])]
     return "\n".join(lines) + "\n"
+
+
+def format_pictures(
+    measured: Mapping[str, Mapping[str, np.ndarray]], ids: Sequence[str] | None = None
+) -> str:
+    """What was measured of each picture as CSV, a line for each picture and model.
+
+    Args:
+        measured: metrics of every picture, from `metrics.join`, by the names of models.
+        ids: the names of the pictures; None for their numbers.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    first = next(iter(measured.values()))
+    writer.writerow(["picture", "model", *first])
+    for number, name in enumerate(ids or range(len(first["squared_error"]))):
+        for model, values in measured.items():
+            writer.writerow([name, model, *(f"{column[number]:.6g}" for column in values.values())])
+    return text.getvalue()
+
+
+def _differences(differences: Mapping[str, Any]) -> list[str]:
+    """What the first model has more than the others, with intervals."""
+    first, rows = differences["first"], differences["rows"]
+    names = [name for name in _COLUMNS if name in rows[0] and name != "model"]
+    cells = [[f"{_cell('model', first)} minus", *(_COLUMNS[name] for name in names)]]
+    for row in rows:
+        cells.append(
+            [_cell("model", row["model"]), *(_interval(name, row[name]) for name in names)]
+        )
+    return [
+        *_aligned(cells),
+        "",
+        f"Differences on the same pictures, with their {differences['confidence']:.0f} % intervals "
+        "for the choice of pictures; those of another training are not in them.",
+    ]
+
+
+def _interval(name: str, value: Sequence[float] | None) -> str:
+    if value is None:
+        return "-"
+    digits = 4 if name.startswith("ssim") else 2
+    difference, low, high = (f"{number:+.{digits}f}" for number in value)
+    return f"{difference} ({low} to {high})"
+
+
+def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table; the first row is its header."""
+    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+    lines = [_line(row, widths) for row in cells]
+    rule = [":" + "-" * (widths[0] - 1)] + ["-" * (width - 1) + ":" for width in widths[1:]]
+    lines.insert(1, _line(rule, widths))
+    return lines
 
 
 def _cell(name: str, value: str | float | None) -> str:

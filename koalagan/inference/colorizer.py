@@ -123,7 +123,7 @@ class Colorizer:
         """Measures the model, gray first; `measuring.evaluate_saved_models` lists the options.
 
         Returns:
-            The content of `metrics.json`, which is written to `output_dir` with a table and a grid.
+            The content of `metrics.json`, written to `output_dir` with a table and a grid.
         """
         return measuring.evaluate_saved_models(
             [self.path], dataset=dataset, split=split, output_dir=output_dir, **options

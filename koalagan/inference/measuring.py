@@ -57,6 +57,7 @@ def evaluate_saved_models(
         prepared.pictures,
         data=describe(prepared.manifest, paths),
         output_dir=output_dir,
+        ids=prepared.ids(),
         batch_size=batch_size,
     )
 

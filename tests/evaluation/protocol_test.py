@@ -1,6 +1,7 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """Measuring predictors: gray first, the same numbers in every file."""
 
+import csv
 import json
 import os
 
@@ -82,12 +83,43 @@ def test_batches_do_not_change_the_numbers(pictures, tmp_path):
 def test_metrics_are_written_with_data_and_versions(pictures, tmp_path):
     result = run({}, pictures, str(tmp_path / "new" / "folder"))
     written = tmp_path / "new" / "folder"
-    assert sorted(os.listdir(written)) == ["grid.png", "metrics.json", "table.md"]
+    assert sorted(os.listdir(written)) == ["grid.png", "metrics.json", "pictures.csv", "table.md"]
     assert json.loads((written / "metrics.json").read_text()) == result
-    assert list(result) == ["rows", "truth", "data", "versions"]
+    assert list(result) == ["rows", "truth", "differences", "data", "versions"]
     assert result["data"] == {"dataset": "photographs", "split": "all"}
     assert result["versions"]["tensorflow"] == tf.__version__
     assert {"koalagan", "keras", "numpy", "python"} < set(result["versions"])
+
+
+def test_every_picture_is_written(pictures, tmp_path):
+    """Whoever wants other statistics, or the worst pictures, finds the numbers there."""
+    names = ["a.jpg", "b, c.jpg", "d\udcff.jpg", "e.jpg", "f.jpg"]
+    result = run({"half": oracle(pictures, 0.5)}, pictures, str(tmp_path), ids=names)
+    with open(tmp_path / "pictures.csv", encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["picture"] for line in lines[::2]] == [*names[:2], "d\\udcff.jpg", *names[3:]]
+    assert [line["model"] for line in lines] == ["gray", "half"] * 5
+    for number, row in enumerate(result["rows"]):
+        for metric in ("ssim", "ciede2000", "ab_mae"):
+            values = [float(line[metric]) for line in lines[number::2]]
+            assert np.mean(values) == pytest.approx(row[metric], rel=1e-4, abs=1e-6)
+    run({}, pictures, str(tmp_path))
+    assert (tmp_path / "pictures.csv").read_text().splitlines()[2].startswith("1,gray,")
+
+
+def test_the_first_model_is_compared_with_the_others(pictures, tmp_path):
+    models = {"half": oracle(pictures, 0.5), "perfect": oracle(pictures)}
+    result = run(models, pictures, str(tmp_path))
+    gray, half, perfect = result["rows"]
+    differences = result["differences"]
+    assert differences["first"] == "half"
+    assert [row["model"] for row in differences["rows"]] == ["gray", "perfect"]
+    for row, other in zip(differences["rows"], (gray, perfect), strict=True):
+        for metric in ("psnr", "psnr_pooled", "ssim", "ssim_ab", "ciede2000", "ab_mae"):
+            difference, low, high = row[metric]
+            assert difference == pytest.approx(half[metric] - other[metric], abs=1e-4)
+            assert low <= difference <= high
+    assert run({}, pictures, str(tmp_path))["differences"]["rows"] == []
 
 
 def test_grid_shows_gray_then_models_then_truth(pictures, tmp_path):

@@ -12,6 +12,7 @@ def result(*models, **values):
         "rows": [{"model": model, **row} for model in models],
         "truth": {"colorfulness": 54.321, "pictures_with_color": 4},
         "data": {"dataset": "photographs", "split": "all"},
+        "differences": {"first": models[-1], "confidence": 95.0, "rows": []},
     }
 
 
@@ -24,6 +25,20 @@ def test_columns_are_aligned_and_a_note_says_what_was_measured():
     assert " 12.35 " in half and " 0.9877 " in half
     assert "5 pictures of photographs all, 4 of them with color" in note
     assert "54.32" in note
+
+
+def test_differences_are_shown_with_their_intervals():
+    given = result(tables.GRAY, "half|way")
+    values = {
+        **dict.fromkeys(("psnr", "psnr_pooled", "ciede2000"), [1.234, -0.5, 3.0]),
+        "ssim": None,
+    }
+    given["differences"]["rows"] = [{"model": tables.GRAY, **values}]
+    header, rule, row, blank, note = tables.format_table(given).splitlines()[-5:]
+    assert len({len(line) for line in (header, rule, row)}) == 1 and blank == ""
+    assert header.startswith(r"| half\|way minus ") and "| colorfulness |" not in header
+    assert row.count("+1.23 (-0.50 to +3.00)") == 3 and "|    - |" in row
+    assert "95 % intervals" in note
 
 
 def test_a_missing_value_is_a_dash():
