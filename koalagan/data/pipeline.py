@@ -5,8 +5,8 @@ A batch is a dict of what the store holds: `rgb`, `mirrored`, `embedding`, `segm
 part of each picture to take, `box` (see `batches`).
 
 There is no shuffle buffer: the order of epoch e is a permutation seeded by (seed, e), and each flip
-and each crop is seeded by (seed, e, row + 1). Which pictures step s sees can be computed, so a run continues at
-any step, and a split larger than memory is shuffled over its whole length.
+and each crop is seeded by (seed, e, row + 1). Which pictures step s sees can be computed, so a run
+continues at any step, and a split larger than memory is shuffled over its whole length.
 """
 
 import functools
