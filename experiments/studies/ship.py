@@ -30,12 +30,19 @@ LICENSE = (
 )
 
 
-def _first_half(workdir: str) -> str:
-    """The run that a run started from, in words."""
-    former = run_folder.read_settings(workdir)
-    epochs = former.optimization.pretrain_epochs + former.optimization.epochs
-    size = former.data.image_size
-    return f"{Path(workdir).name}, {epochs} epochs at {size}x{size}"
+def _history(init_from: str) -> str:
+    """The runs that a run started from, in words, the last one first."""
+    if init_from == options.PRETRAINED:
+        card = pretrained.card()
+        flags, before = card["flags"], card["facts"].get("started_from")
+        name = f"{init_from} as it was before"
+    else:
+        settings = run_folder.read_settings(init_from)
+        flags, name = run_folder.kept_values(settings), Path(init_from).name
+        before = settings.networks.init_from and _history(settings.networks.init_from)
+    epochs, size = flags["pretrain_epochs"] + flags["epochs"], flags["image_size"]
+    own = f"{name}, {epochs} epoch{chr(115) * (epochs != 1)} at {size}x{size}"
+    return f"{own}, which started from {before}" if before else own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +74,7 @@ def ship(workdir: str, metrics: str, data: str, folder: Path = pretrained.FOLDER
     (measured,) = result["data"].pop("models").values()
     if Path(measured["saved_model"]).resolve() != (Path(workdir) / "export").resolve():
         raise UserError(f"{metrics} is of {measured['saved_model']}, not of {workdir}/export.")
-    result["rows"][1]["model"] = options.PRETRAINED
+    result["rows"][1]["model"] = result["differences"]["first"] = options.PRETRAINED
     with precision.policy("float32"):
         generator = networks.build_generator(settings.networks, (None, None))
     restore_generator(generator, workdir)
@@ -78,12 +85,13 @@ def ship(workdir: str, metrics: str, data: str, folder: Path = pretrained.FOLDER
         "train_split": "",
         "koalagan": koalagan.__version__,
         "tensorflow": result["versions"]["tensorflow"],
-        "image_size": [settings.data.image_size] * 2,
+        # It colors at the size at which it was measured, which may be larger than its crops.
+        "image_size": result["data"]["image_size"],
         "weights": "float16",
         "license": LICENSE,
     }
     if settings.networks.init_from:
-        facts["started_from"] = _first_half(settings.networks.init_from)
+        facts["started_from"] = _history(settings.networks.init_from)
     # Nothing of the machine that trained it.
     flags = {
         name: value

@@ -72,7 +72,7 @@ def _differences(differences: Mapping[str, Any]) -> list[str]:
     return [
         *_aligned(cells),
         "",
-        f"Differences on the same pictures, with their {differences['confidence']:.0f} % intervals "
+        f"Differences on the same pictures, with their {differences['confidence']:.0%} intervals "
         "for the choice of pictures; those of another training are not in them.",
     ]
 

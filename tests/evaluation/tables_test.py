@@ -12,7 +12,7 @@ def result(*models, **values):
         "rows": [{"model": model, **row} for model in models],
         "truth": {"colorfulness": 54.321, "pictures_with_color": 4},
         "data": {"dataset": "photographs", "split": "all"},
-        "differences": {"first": models[-1], "confidence": 95.0, "rows": []},
+        "differences": {"first": models[-1], "confidence": 0.95, "rows": []},
     }
 
 
@@ -38,7 +38,7 @@ def test_differences_are_shown_with_their_intervals():
     assert len({len(line) for line in (header, rule, row)}) == 1 and blank == ""
     assert header.startswith(r"| half\|way minus ") and "| colorfulness |" not in header
     assert row.count("+1.23 (-0.50 to +3.00)") == 3 and "|    - |" in row
-    assert "95 % intervals" in note
+    assert "95% intervals" in note
 
 
 def test_a_missing_value_is_a_dash():

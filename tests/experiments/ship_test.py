@@ -55,6 +55,19 @@ def test_its_files_hold_the_runs_generator(run, tmp_path, monkeypatch):
         assert b"/tmp" not in file.read_bytes(), file
 
 
+def test_the_card_names_the_runs_before(run, tmp_path):
+    workdir = str(run.workdir)
+    assert ship._history(workdir) == f"{run.workdir.name}, 1 epochs at 64x64"
+    flags = run.workdir / "flags.txt"
+    former = flags.read_text()
+    flags.write_text(f"{former}\n--init_from=koala\n")
+    before = pretrained.card()["facts"]["started_from"]
+    history = ship._history(workdir)
+    assert "at 64x64, which started from koala as it was before, " in history
+    assert history.endswith(before)
+    flags.write_text(former)
+
+
 def pretrained_rows(folder):
     return json.loads((folder / "card.json").read_text())["evaluation"]["rows"]
 
