@@ -70,7 +70,7 @@ def train(settings: RunSettings, given: Sequence[str] = ()) -> int:
         training, validation = prepare_run(settings, training_source, validation_source)
         if status := loop.train(model, checkpoint, settings, training, validation):
             return status
-        result = export_and_measure(model.generator, settings, validation)
+        result = export_and_measure(model.result, settings, validation)
     print(tables.format_table(result))
     print(
         f"pictures:    {workdir}/grid.png\n"
@@ -119,6 +119,8 @@ def open_run(
             restore_generator(model.generator, settings.networks.init_from)
         else:
             networks.load_backbone(model.generator, settings.networks)
+        if model.average:
+            model.average.restart()
     training_source = open_split(settings.data, settings.data.train_split)
     validation_source = open_split(settings.data, settings.data.eval_split)
     check_batch(settings, training_source.count)

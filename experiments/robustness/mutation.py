@@ -221,6 +221,13 @@ MISTAKES = (
         wrong="rgb",
     ),
     Mistake(
+        name="the last weights are validated in place of their average",
+        file="training/gan.py",
+        tests="training/averaging_test.py",
+        right="(self.generator if training else self.result)",
+        wrong="self.generator",
+    ),
+    Mistake(
         name="parts are cut from the top left",
         file="data/crops.py",
         tests="data/crops_test.py",

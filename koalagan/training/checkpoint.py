@@ -64,7 +64,9 @@ class RunCheckpoint:
         self._keep = keep
         self._saved_state = _SavedState()
         self._checkpoint = tf.train.Checkpoint(
-            generator=gan.generator,
+            # Whoever reads the checkpoint wants this one.
+            generator=gan.result,
+            **({"learning_generator": gan.generator} if gan.average else {}),
             discriminator=gan.discriminator,
             pretraining_optimizer=gan.pretraining_optimizer,
             generator_optimizer=gan.generator_optimizer,
@@ -133,9 +135,7 @@ class RunCheckpoint:
 
         Not here: until the next checkpoint is written, the former one is still the best.
         """
-        self._write(
-            tf.train.Checkpoint(generator=self._gan.generator), f"best-{int(self._gan.step)}"
-        )
+        self._write(tf.train.Checkpoint(generator=self._gan.result), f"best-{int(self._gan.step)}")
 
     def drop_former_best(self) -> None:
         """Deletes every best generator but the newest."""

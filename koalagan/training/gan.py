@@ -18,7 +18,7 @@ import keras
 import tensorflow as tf
 
 from koalagan.data import batches
-from koalagan.training import feeding, losses, optimizers, schedules, validation
+from koalagan.training import averaging, feeding, losses, optimizers, schedules, validation
 
 LOSSES = ("loss_D_fake", "loss_D_real", "loss_D", "loss_G_GAN", "loss_G_L1", "loss_G")
 PRETRAINING_LOSSES = ("loss_G_L1", "loss_G")
@@ -47,6 +47,7 @@ class ColorizationGAN(keras.Model):
 
     Attributes:
         generator: takes a batch's inputs, returns ab.
+        average: of the generator's weights, or None.
         discriminator: takes L and ab stacked, or ab alone, returns patch logits.
         generator_optimizer, discriminator_optimizer, pretraining_optimizer: each built on its own
             variables, so that a checkpoint of any step holds the same things in both phases.
@@ -68,11 +69,13 @@ class ColorizationGAN(keras.Model):
         discriminator_learning_rate: float = 2e-4,
         backbone: Sequence[keras.Variable] = (),
         backbone_factor: float = 1.0,
+        average: averaging.WeightAverage | None = None,
     ):
         # Under a mixed policy, this model would round the inputs of the networks; their own layers
         # cast what needs casting.
         super().__init__(name="colorization_gan", dtype="float32")
         self.generator = generator
+        self.average = average
         self.discriminator = discriminator
         slower = {"others": backbone, "factor": backbone_factor}
         self.pretraining_optimizer = optimizers.build(generator, pretrain_learning_rate, **slower)
@@ -192,7 +195,12 @@ class ColorizationGAN(keras.Model):
     def call(self, batch, training=False):
         """ab [B,H,W,2] of a batch; keys that the generator does not take are ignored."""
         inputs = {name: batch[name] for name in self.generator.input}
-        return self.generator(inputs, training=training)
+        return (self.generator if training else self.result)(inputs, training=training)
+
+    @property
+    def result(self) -> keras.Model:
+        """The generator that is validated and exported: the average, where there is one."""
+        return self.average.network if self.average else self.generator
 
     def judge(self, L: tf.Tensor, ab: tf.Tensor, training: bool) -> tf.Tensor:
         """Patch logits [B,h,w,1]; an unconditional discriminator is not shown L."""
@@ -320,6 +328,8 @@ class ColorizationGAN(keras.Model):
         first = ~finite & (self.bad_step < 0)
         self.bad_losses.assign(tf.where(first, row, self.bad_losses))
         self.bad_step.assign(tf.where(first, self.step, self.bad_step))
+        if self.average:
+            self.average.update(self.step)
         self.step.assign_add(1)
         if self.adversarial:
             self.adversarial_step.assign_add(1)

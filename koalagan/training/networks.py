@@ -7,6 +7,7 @@ import keras
 
 from koalagan.errors import UserError
 from koalagan.models import GENERATORS, frozen, patchgan
+from koalagan.training import averaging
 from koalagan.training.gan import ColorizationGAN
 from koalagan.training.settings import (
     NetworkSettings,
@@ -25,6 +26,10 @@ def build_gan(settings: RunSettings) -> ColorizationGAN:
     size = settings.data.image_size
     rates = settings.optimization
     generator = build_generator(settings.networks, size)
+    average = None
+    if rates.ema_momentum:
+        shown = build_generator(settings.networks, size)
+        average = averaging.WeightAverage(generator, shown, rates.ema_momentum)
     entry = GENERATORS[settings.networks.generator]
     return ColorizationGAN(
         generator,
@@ -34,6 +39,7 @@ def build_gan(settings: RunSettings) -> ColorizationGAN:
         discriminator_learning_rate=rates.discriminator_learning_rate,
         backbone=entry.module.backbone_weights(generator) if entry.pretrained else (),
         backbone_factor=rates.backbone_learning_rate_factor,
+        average=average,
     )
 
 

@@ -135,6 +135,13 @@ class OptimizationSettings:
         "pretrained encoder.",
         minimum=0.0,
     )
+    ema_momentum: float = option(
+        0.0,
+        "Validate and export an exponential moving average of the generator's weights, of which a "
+        "step leaves this share: 0.999 averages over about 1,000 steps; 0 uses the last weights.",
+        minimum=0.0,
+        maximum=0.99999,
+    )
     discriminator_every: int = option(
         5, "Train the discriminator on every n-th step of the generator.", minimum=1
     )

@@ -48,6 +48,7 @@ DEFAULTS = {
     "discriminator_learning_rate": 2e-4,
     "learning_rate_schedule": "constant",
     "backbone_learning_rate_factor": 1.0,
+    "ema_momentum": 0.0,
     "discriminator_every": 5,
     "pixel_loss": "l1",
     "l1_weight": 100.0,
@@ -117,6 +118,7 @@ def fields_of(group):
     [
         (["--nonsense=1"], "nonsense"),
         (["--image_size=7"], "image_size"),
+        (["--ema_momentum=1"], "ema_momentum"),
         (["--dropout=0.96"], "dropout"),
         (["--seed=4294967296"], "seed"),
         (["--gan_loss=hinge"], "gan_loss"),
