@@ -41,7 +41,8 @@ def _history(init_from: str) -> str:
         flags, name = run_folder.kept_values(settings), Path(init_from).name
         before = settings.networks.init_from and _history(settings.networks.init_from)
     epochs, size = flags["pretrain_epochs"] + flags["epochs"], flags["image_size"]
-    own = f"{name}, {epochs} epoch{chr(115) * (epochs != 1)} at {size}x{size}"
+    passes = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+    own = f"{name}, {passes} at {size}x{size}"
     return f"{own}, which started from {before}" if before else own
 
 

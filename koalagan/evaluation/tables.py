@@ -36,8 +36,10 @@ def format_table(result: Mapping[str, Any]) -> str:
         "of them with color (PSNR is the mean over those); the true colorfulness is "
         f"{truth['colorfulness']:.2f}.",
     ]
-    if result["differences"]["rows"]:
-        lines += ["", *_differences(result["differences"])]
+    # Earlier versions wrote results without them.
+    differences = result.get("differences", {"rows": []})
+    if differences["rows"]:
+        lines += ["", *_differences(differences)]
     return "\n".join(lines) + "\n"
 
 

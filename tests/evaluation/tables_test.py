@@ -41,6 +41,13 @@ def test_differences_are_shown_with_their_intervals():
     assert "95% intervals" in note
 
 
+def test_results_of_earlier_versions_have_no_differences():
+    given = result(tables.GRAY, "koala")
+    text = tables.format_table(given)
+    del given["differences"]
+    assert tables.format_table(given) == text
+
+
 def test_a_missing_value_is_a_dash():
     text = tables.format_table(result(tables.GRAY, psnr=None))
     assert "| gray  |         - |" in text

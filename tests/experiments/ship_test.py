@@ -57,7 +57,7 @@ def test_its_files_hold_the_runs_generator(run, tmp_path, monkeypatch):
 
 def test_the_card_names_the_runs_before(run, tmp_path):
     workdir = str(run.workdir)
-    assert ship._history(workdir) == f"{run.workdir.name}, 1 epochs at 64x64"
+    assert ship._history(workdir) == f"{run.workdir.name}, 1 epoch at 64x64"
     flags = run.workdir / "flags.txt"
     former = flags.read_text()
     flags.write_text(f"{former}\n--init_from=koala\n")
