@@ -159,7 +159,9 @@ def test_the_packages_own_example_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(measuring.sources, "open_source", lambda *_, **__: "scenes")
     prepared = types.SimpleNamespace(
-        pictures=np.zeros((1, 32, 32, 3), np.uint8), manifest={"dataset": "x", "split": "y"}
+        pictures=np.zeros((1, 32, 32, 3), np.uint8),
+        manifest={"dataset": "x", "split": "y"},
+        ids=lambda: ["black"],
     )
     monkeypatch.setattr(measuring.store, "prepare", lambda *_, **__: prepared)
     lines = [line for line in koalagan.__doc__.splitlines() if line.startswith("    ")]
