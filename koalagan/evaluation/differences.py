@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import scipy.stats
 
 from koalagan.evaluation import metrics
 
@@ -61,6 +60,8 @@ def _row(mine: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> dic
 
 def _interval(statistic: Callable[..., np.ndarray], *samples: np.ndarray) -> list[float] | None:
     """A statistic of paired samples and the limits of its interval, always the same ones."""
+    import scipy.stats  # Importing it takes a second, and `koalagan.load` imports this module.
+
     count = len(samples[0])
     if not count:
         return None

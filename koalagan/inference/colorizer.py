@@ -71,8 +71,9 @@ class Colorizer:
                 picture file (its first image, turned upright and converted to sRGB), or a list
                 of these. Colors are ignored.
             saturation: factor on the predicted chroma.
-            render_size: the side at which the network sees it, instead of `image_size`: larger
-                sizes give finer, often paler colors.
+            render_size: the side at which the network sees it, instead of `image_size`. Larger
+                sizes give finer colors; other sizes than that of training also make them paler or
+                more vivid.
 
         Returns:
             uint8 [H,W,3], sRGB, with the picture's own lightness; a list of them for a list.

@@ -2,8 +2,7 @@
 """An average of the weights that a network has while it learns.
 
 While the learning rate is high, weights wander around a good place, which their average is nearer
-to (Polyak and Juditsky 1992, Acceleration of stochastic approximation by averaging): on few
-pictures, it colors better than the last weights do.
+to (Polyak and Juditsky 1992, Acceleration of stochastic approximation by averaging).
 """
 
 import keras
