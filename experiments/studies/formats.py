@@ -1,12 +1,13 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Exports a run in every format and measures size, speed and color differences.
+"""Exports a model in every format and measures size, speed and color differences.
 
-    python experiments/studies/formats.py --workdir=runs/NAME --dataset=... [--split=...] \\
+    python experiments/studies/formats.py [--workdir=runs/NAME] --dataset=... [--split=...] \\
         [--pictures=16]
 
-Each export is run by its own runtime, one picture at a time, on pictures at the model's size. The
-differences are between its colored pictures, uint8, and those of the float32 SavedModel: the
-largest, and the share of values that differ by at most 1.
+The model is that of a finished run, or the one that comes with koalagan. Each export is run by its
+own runtime, one picture at a time, on pictures at the model's size. The differences are between its
+colored pictures, uint8, and those of the float32 SavedModel: the largest, and the share of values
+that differ by at most 1.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ from koalagan import cli, progress
 from koalagan.color import lab
 from koalagan.data import sources, store
 from koalagan.exporting.settings import ExportSettings
-from koalagan.inference import saved_model
+from koalagan.inference import pretrained, saved_model
 from koalagan.options import option
 from koalagan.training import networks, run_folder
 
@@ -38,7 +39,7 @@ class FormatsSettings(SourceOptions):
     store_dir: str | None = option(
         None, "Where prepared pictures are kept (default: koalagan in the user's cache folder)."
     )
-    workdir: str = option(None, "The run's folder.", required=True)
+    workdir: str | None = option(None, "The run's folder (default: the model that comes along).")
     pictures: int = option(16, "How many pictures to color.", minimum=1)
 
 
@@ -86,21 +87,28 @@ def _onnx(folder: str) -> Run:
 _RUNTIMES = {"savedmodel": _savedmodel, "tflite": _tflite, "onnx": _onnx}
 
 
-def measure(run: str, L: np.ndarray, forms: Sequence[tuple[str, str, bool]] = _FORMS) -> list[dict]:
+def measure(
+    run: str | None, L: np.ndarray, forms: Sequence[tuple[str, str, bool]] = _FORMS
+) -> list[dict]:
     """Returns a row for each form: its name, megabytes, seconds per picture, and differences.
 
     Args:
-        run: the run's folder.
+        run: the run's folder; None is the model that comes along.
         L: float32 [N,h,w,1], pictures of the model's size.
-        forms: the others are compared with the first.
+        forms: the others are compared with the first. Without frozen networks, those that leave
+            them out are left out.
     """
-    given = _frozen_outputs(run, L) if any(frozen for _, _, frozen in forms) else {}
+    given = _frozen_outputs(run, L) if run else {}
+    forms = [form for form in forms if given or not form[2]]
     rows, reference = [], None
     with tempfile.TemporaryDirectory() as folder, progress.bar("formats", len(forms)) as bar:
         for number, (format, dtype, frozen) in enumerate(forms):
             path = f"{folder}/{number}"
             settings = ExportSettings(format=format, export_dtype=dtype, frozen_inputs=frozen)
-            koalagan.run.export_run(run, path, settings)
+            if run:
+                koalagan.run.export_run(run, path, settings)
+            else:
+                koalagan.run.export_pretrained(path, settings)
             size = sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
             color = _RUNTIMES[format](path)
             seconds, colored = [], []
@@ -140,12 +148,15 @@ def _frozen_outputs(run: str, L: np.ndarray) -> dict[str, np.ndarray]:
 
 def main(settings: FormatsSettings, _: list[str]) -> None:
     """Prints a Markdown table."""
-    run = os.path.expanduser(settings.workdir)
-    side = run_folder.read_settings(run).data.image_size
+    run = settings.workdir and os.path.expanduser(settings.workdir)
+    if run:
+        size = (run_folder.read_settings(run).data.image_size,) * 2
+    else:
+        size = tuple(pretrained.card()["facts"]["image_size"])
     source = sources.open_source(
         settings.dataset, settings.split, data_dir=settings.data_dir, download=settings.download
     )
-    prepared = store.prepare(source, store_dir=settings.store_dir, image_size=(side, side))
+    prepared = store.prepare(source, store_dir=settings.store_dir, image_size=size)
     L, _ = lab.rgb_to_lab(np.array(prepared.pictures[: settings.pictures]))
     print("| form | MB | s per picture | largest difference | within 1 of 255 |")
     print("| :--- | ---: | ---: | ---: | ---: |")
