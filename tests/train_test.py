@@ -18,7 +18,7 @@ from koalagan import run as chain
 from koalagan.errors import UserError
 from koalagan.exporting.settings import ExportSettings
 from koalagan.inference import pretrained, saved_model
-from koalagan.training import gan, networks, run_folder
+from koalagan.training import networks, run_folder, step_means
 from koalagan.training.checkpoint import restore_generator
 
 
@@ -50,7 +50,7 @@ def test_both_phases_leave_everything_a_run_consists_of(finished):
     rows = run.metrics()["rows"]
     assert [row["model"] for row in rows] == ["gray", "run"] and rows[1]["pictures"] == 4
     written = events(folder / "tensorboard" / "validation")
-    assert {*gan.LOSSES, "psnr", "ssim", "colorfulness"} <= set(written)
+    assert {*step_means.LOSSES, "psnr", "ssim", "colorfulness"} <= set(written)
     assert list(written["psnr"]) == [4, 8]  # 16 pictures, batch 4, one epoch in each phase
     for part in ("epoch 1/2 pretraining", "epoch 2/2 adversarial", "| gray", "grid.png", "export"):
         assert part in printed

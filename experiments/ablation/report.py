@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from koalagan.evaluation import tables
-from koalagan.training.gan import LOSSES
+from koalagan.training.step_means import LOSSES
 
 # The flags in the table of training settings.
 _SHOWN = ("generator", "pretrain_epochs", "epochs", "batch_size", "discriminator_every")

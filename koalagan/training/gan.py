@@ -19,12 +19,7 @@ import tensorflow as tf
 
 from koalagan.data import batches
 from koalagan.training import averaging, feeding, losses, optimizers, schedules, validation
-
-LOSSES = ("loss_D_fake", "loss_D_real", "loss_D", "loss_G_GAN", "loss_G_L1", "loss_G")
-PRETRAINING_LOSSES = ("loss_G_L1", "loss_G")
-# Further values of a training step: the norm of each network's gradients, and the share of patches
-# that the discriminator classifies correctly.
-FACTS = ("gradient_norm_G", "gradient_norm_D", "accuracy_D_fake", "accuracy_D_real")
+from koalagan.training.step_means import LOSSES, StepMeans
 
 
 class NotFinite(ArithmeticError):
@@ -51,6 +46,7 @@ class ColorizationGAN(keras.Model):
         discriminator: takes L and ab stacked, or ab alone, returns patch logits.
         generator_optimizer, discriminator_optimizer, pretraining_optimizer: each built on its own
             variables, so that a checkpoint of any step holds the same things in both phases.
+        step_means: the epoch's running means of losses and facts.
         step: int64, training steps done, over both phases.
         adversarial_step: int64, those of the adversarial phase.
         steps_done: the same as `step`, counted in Python: nobody waits for a device to read it.
@@ -89,8 +85,7 @@ class ColorizationGAN(keras.Model):
         self.adversarial_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="adversarial")
         self.bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False, name="bad_step")
         self.bad_losses = tf.Variable(tf.zeros([len(LOSSES)]), trainable=False, name="bad_losses")
-        self.training_losses = {name: keras.metrics.Mean(name) for name in LOSSES}
-        self.training_facts = {name: keras.metrics.Mean(name) for name in FACTS}
+        self.step_means = StepMeans()
         self.validation_metrics = validation.means()
         self.adversarial = False
         self.steps_done = self._pretraining_steps = 0
@@ -181,14 +176,13 @@ class ColorizationGAN(keras.Model):
 
     def current_losses(self) -> dict[str, keras.metrics.Mean]:
         """The running means of the losses that the current phase has, by name."""
-        names = LOSSES if self.adversarial else PRETRAINING_LOSSES
-        return {name: self.training_losses[name] for name in names}
+        return self.step_means.phase(self.adversarial)
 
     @property
     def metrics(self):
         return [
             *self.current_losses().values(),
-            *self.training_facts.values(),
+            *self.step_means.facts.values(),
             *self.validation_metrics.values(),
         ]
 
@@ -226,20 +220,6 @@ class ColorizationGAN(keras.Model):
         return {
             name: float(optimizer.learning_rate) for name, optimizer in self._optimizers().items()
         }
-
-    def sums(self) -> dict[str, list[float]]:
-        """The epoch's losses and facts so far, by name: their sum, and the number of steps."""
-        return {
-            name: [float(mean.total), float(mean.count)]
-            for name, mean in {**self.training_losses, **self.training_facts}.items()
-        }
-
-    def set_sums(self, sums: dict[str, list[float]]) -> None:
-        """Restores what `sums` returned, in an epoch that is continued."""
-        means = {**self.training_losses, **self.training_facts}
-        for name, (total, count) in sums.items():
-            means[name].total.assign(total)
-            means[name].count.assign(count)
 
     def check_finite(self) -> None:
         """Raises NotFinite after a step whose losses or gradients were NaN or infinite.
@@ -279,7 +259,7 @@ class ColorizationGAN(keras.Model):
             self.generator_optimizer, tape, scaled_loss, self.generator
         )
         losses_G = {"loss_G_GAN": loss_G_GAN, "loss_G_L1": loss_G_L1, "loss_G": loss_G}
-        self._update(**losses_G, gradient_norm_G=norm_G)
+        self.step_means.update(**losses_G, gradient_norm_G=norm_G)
         return self._end_step({**losses_D, **losses_G}, finite_D & finite_G)
 
     def _pretrain_step(self, batch):
@@ -292,7 +272,7 @@ class ColorizationGAN(keras.Model):
             self.pretraining_optimizer, tape, scaled_loss, self.generator
         )
         values = {"loss_G_L1": loss, "loss_G": loss}
-        self._update(**values, gradient_norm_G=norm)
+        self.step_means.update(**values, gradient_norm_G=norm)
         return self._end_step(values, finite)
 
     def _train_discriminator(
@@ -313,7 +293,7 @@ class ColorizationGAN(keras.Model):
         values = {"loss_D_fake": loss_D_fake, "loss_D_real": loss_D_real, "loss_D": loss_D}
         # The threshold between fake and real: logits of 0, or halfway between the targets 0 and 1.
         threshold = 0.5 if self.gan_loss == "lsgan" else 0.0
-        self._update(
+        self.step_means.update(
             **values,
             gradient_norm_D=norm,
             accuracy_D_fake=tf.reduce_mean(tf.cast(fake_logits < threshold, tf.float32)),
@@ -353,21 +333,16 @@ class ColorizationGAN(keras.Model):
             loss_fake = losses.gan_loss(logits, False, self.gan_loss)
             loss_real = losses.gan_loss(self.judge(L, ab, training=False), True, self.gan_loss)
             loss += adversarial_loss
-            self._update(
+            self.step_means.update(
                 weight,
                 loss_G_GAN=adversarial_loss,
                 loss_D_fake=loss_fake,
                 loss_D_real=loss_real,
                 loss_D=0.5 * (loss_fake + loss_real),
             )
-        self._update(weight, loss_G_L1=weighted_pixel_loss, loss_G=loss)
+        self.step_means.update(weight, loss_G_L1=weighted_pixel_loss, loss_G=loss)
         validation.update(self.validation_metrics, L, ab, predicted)
         return {**self._results(self.current_losses()), **self._results(self.validation_metrics)}
-
-    def _update(self, weight=None, **values) -> None:
-        means = {**self.training_losses, **self.training_facts}
-        for name, value in values.items():
-            means[name].update_state(value, sample_weight=weight)
 
     def _results(self, trackers: dict) -> dict:
         return {name: tracker.result() for name, tracker in trackers.items()}

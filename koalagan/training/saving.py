@@ -89,7 +89,7 @@ class Saver(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         # Kept until the epoch's end: its validation may be stopped again.
         if self._state.losses:  # of the epoch's steps before the run was stopped
-            self.model.set_sums(self._state.losses)
+            self.model.step_means.set_sums(self._state.losses)
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.model.steps_done
@@ -103,7 +103,7 @@ class Saver(keras.callbacks.Callback):
         )
         if last or due or self.stopped_by:
             # Validation will overwrite the model's own sums.
-            self._state.losses = self.model.sums()
+            self._state.losses = self.model.step_means.sums()
         if self.stopped_by:
             # Not `stop_training`: Keras would first validate and close the unfinished epoch.
             self._save(validated=not last)

@@ -27,8 +27,8 @@ _SHOWN_SIDE = 192  # pixels: smaller pictures are enlarged to be judged by eye
 class TensorBoardLog(keras.callbacks.Callback):
     """Writes a run's curves and pictures for TensorBoard, at the run's global step.
 
-    `train/` gets the losses and `gan.FACTS`, averaged over the steps since the last point, the
-    learning rates and the pictures a second, every `every` steps and at the end of each epoch;
+    `train/` gets the losses and `step_means.FACTS`, averaged over the steps since the last point,
+    the learning rates and the pictures a second, every `every` steps and at the end of each epoch;
     `validation/` gets, after each epoch, the same losses on the validation pictures (so that both
     curves share a chart), PSNR, SSIM, colorfulness, and of a few pictures the grid gray |
     predicted | true and the histograms of a* and b*, predicted and true.
@@ -90,7 +90,7 @@ class TensorBoardLog(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         # A continued epoch still has them; the sums of a new one are zero.
         if self._state.logged is None:
-            self._state.logged = self.model.sums()
+            self._state.logged = self.model.step_means.sums()
         self._since = time.monotonic(), self.model.steps_done
 
     def on_train_batch_end(self, batch, logs=None):
@@ -106,7 +106,7 @@ class TensorBoardLog(keras.callbacks.Callback):
         step = self.model.steps_done
         if self._state.logged_at == step:
             return
-        before, sums = self._state.logged, self.model.sums()
+        before, sums = self._state.logged, self.model.step_means.sums()
         with self._to(self._train):
             for name, (total, count) in sums.items():
                 total_before, count_before = before[name]

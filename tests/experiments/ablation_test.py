@@ -19,7 +19,7 @@ from PIL import Image
 
 from koalagan import options
 from koalagan.errors import UserError
-from koalagan.training import gan, run_folder
+from koalagan.training import run_folder, step_means
 from koalagan.training import settings as run_settings
 
 ROOT = Path(__file__).parents[2]
@@ -181,7 +181,7 @@ def check_report(folder):
     assert [row["model"] for row in result["rows"]] == ["gray", *NAMES]
     experiments = result["experiments"]
     assert experiments["koalarization"]["losses"] is None
-    assert set(experiments["no_inception"]["losses"]["last"]) == set(gan.LOSSES)
+    assert set(experiments["no_inception"]["losses"]["last"]) == set(step_means.LOSSES)
     assert experiments["no_inception"]["flags"]["batch_size"] == 2
     text = (folder / "ablation.md").read_text()
     for part in ("| gray ", "| koalarization | koalarization | 6,317,794 | 2 | 0 |", "21.47"):
@@ -205,7 +205,7 @@ def test_finished_runs_are_measured_and_not_trained_again(
             return status
         shutil.copytree(painter, run / "export")
         run_folder.write_settings(settings)
-        names = gan.LOSSES if settings.optimization.epochs else gan.PRETRAINING_LOSSES
+        names = step_means.LOSSES if settings.optimization.epochs else step_means.PRETRAINING_LOSSES
         write_curves(run, {name: {2: 1.0} for name in names}, epochs=(2,))
         (run / "metrics.json").write_text("{}")
         return 0

@@ -39,7 +39,7 @@ for device in (None, "/CPU:1"):
         assert model.steps_done == int(model.step) == 3 * (steps or 5)
         # A second `fit` begins with the first batch of its own data.
         model.fit(batches, epochs=4, initial_epoch=3, **options)
-        histories.append({"loss_G": float(model.training_losses["loss_G"].result())})
+        histories.append({"loss_G": float(model.step_means.losses["loss_G"].result())})
 half = len(seen) // 2
 assert seen == [{":CPU:0"}] * half + [{":CPU:1"}] * half
 plain, ahead = histories[:4], histories[4:]

@@ -13,7 +13,7 @@ from koalagan.color import lab
 from koalagan.evaluation import metrics
 from koalagan.models import patchgan
 from koalagan.models.generators import inception_fusion
-from koalagan.training import gan, losses
+from koalagan.training import gan, losses, step_means
 
 # Adam's first step does not depend on its momentum.
 STEPS_BY_HAND = 3
@@ -46,7 +46,7 @@ def test_pretraining_moves_the_generator_alone():
     (logs,) = _steps(model, 1)
     assert all(_changed(generator, tiny.weights(model.generator)))
     assert not any(_changed(discriminator, tiny.weights(model.discriminator)))
-    assert set(logs) == set(gan.PRETRAINING_LOSSES)
+    assert set(logs) == set(step_means.PRETRAINING_LOSSES)
     assert int(model.step) == 1 and int(model.adversarial_step) == 0
 
 
@@ -124,7 +124,7 @@ def test_adversarial_steps_are_the_papers_by_hand():
             loss_G = loss_gan + 100.0 * losses.pixel_loss(fake, ab)
         adam_G.apply(tape.gradient(loss_G, G.trainable_variables), G.trainable_variables)
         values = [loss_fake, loss_real, loss_D, loss_gan, loss_G - loss_gan, loss_G]
-        expected.append(dict(zip(gan.LOSSES, map(float, values), strict=True)))
+        expected.append(dict(zip(step_means.LOSSES, map(float, values), strict=True)))
 
     model.compile(discriminator_every=1)
     logs = _steps(model, STEPS_BY_HAND, batch)
@@ -156,8 +156,8 @@ def test_discriminator_losses_are_means_over_its_own_turns():
     for _ in range(4):
         seen.append(step()["loss_D"])
     assert seen[0] == seen[1] and seen[2] == seen[3] != seen[0]
-    assert float(model.training_losses["loss_D"].count) == 2
-    assert float(model.training_losses["loss_G"].count) == 4
+    assert float(model.step_means.losses["loss_D"].count) == 2
+    assert float(model.step_means.losses["loss_G"].count) == 4
 
 
 @pytest.mark.parametrize("kind", ["vanilla", "lsgan"])
@@ -186,7 +186,8 @@ def test_accuracy_is_the_share_on_the_right_side_of_the_threshold(gan_loss, righ
     logit.bias.assign([0.3])
     model.compile(gan_loss=gan_loss, discriminator_every=1)
     _steps(model, 1)
-    accuracies = {whose: model.sums()[f"accuracy_D_{whose}"][0] for whose in ("fake", "real")}
+    sums = model.step_means.sums()
+    accuracies = {whose: sums[f"accuracy_D_{whose}"][0] for whose in ("fake", "real")}
     assert accuracies == {"fake": right == "fake", "real": right == "real"}
 
 
@@ -206,7 +207,8 @@ def test_mixed_precision_learns_close_to_float32(dtype, adversarial):
     for one in (reference, model):
         one.compile(adversarial=adversarial, discriminator_every=1)
         logs = _steps(one, 1)
-        norms.append([total for name, (total, _) in one.sums().items() if "gradient" in name])
+        sums = one.step_means.sums()
+        norms.append([total for name, (total, _) in sums.items() if "gradient" in name])
         curves.append([step["loss_G"] for step in logs + _steps(one, 29)])
     assert curves[1][-1] < 0.9 * curves[1][0]
     # Rounding errors grow: later losses agree on average only.
@@ -296,14 +298,14 @@ def test_test_step_measures_without_learning():
     row = metrics.aggregate([metrics.measure(rgb, batch["L"], batch["ab"], model(batch))])
     for name in ("psnr", "psnr_pooled", "ssim", "colorfulness"):
         assert logs[name] == pytest.approx(row[name], rel=1e-4), name
-    assert set(logs) == {*gan.LOSSES, "psnr", "psnr_pooled", "ssim", "colorfulness"}
+    assert set(logs) == {*step_means.LOSSES, "psnr", "psnr_pooled", "ssim", "colorfulness"}
 
 
 @pytest.mark.parametrize("gan_loss", ["vanilla", "lsgan"])
 def test_validation_losses_are_means_over_pictures_by_hand(gan_loss):
     model = tiny.gan()
     model.compile(gan_loss=gan_loss, pixel_loss="l2", l1_weight=7.0)
-    sums = dict.fromkeys(gan.LOSSES, 0.0)
+    sums = dict.fromkeys(step_means.LOSSES, 0.0)
     batches = [tiny.batch(4), tiny.batch(1, seed=1)]
     for batch in batches:
         L, ab = batch["L"], batch["ab"]
@@ -325,7 +327,7 @@ def test_validation_losses_are_means_over_pictures_by_hand(gan_loss):
     pictures = {name: tf.concat([batch[name] for batch in batches], 0) for name in batches[0]}
     data = tf.data.Dataset.from_tensor_slices(pictures).batch(4)
     logs = model.evaluate(data, verbose=0, return_dict=True)
-    assert {name: logs[name] for name in gan.LOSSES} == pytest.approx(sums, rel=1e-5)
+    assert {name: logs[name] for name in step_means.LOSSES} == pytest.approx(sums, rel=1e-5)
 
 
 def test_fit_reports_epoch_means_under_the_papers_names():
@@ -336,7 +338,7 @@ def test_fit_reports_epoch_means_under_the_papers_names():
     history = model.fit(
         data, steps_per_epoch=3, epochs=2, validation_data=validation, verbose=0, shuffle=False
     ).history
-    assert set(gan.LOSSES) <= set(history) and "val_psnr" in history
+    assert set(step_means.LOSSES) <= set(history) and "val_psnr" in history
     assert history["loss_G"][1] < history["loss_G"][0]
     assert int(model.step) == 6
 
@@ -349,7 +351,8 @@ def test_an_unconditional_discriminator_is_not_shown_the_lightness():
     model.compile(discriminator_every=1)
     batch = tiny.batch()
     (logs,) = _steps(model, 1, batch)
-    assert set(logs) == set(gan.LOSSES) and all(np.isfinite(value) for value in logs.values())
+    assert set(logs) == set(step_means.LOSSES)
+    assert all(np.isfinite(value) for value in logs.values())
     for L in (batch["L"], -batch["L"]):
         judged.append(model.judge(L, batch["ab"], training=False).numpy())
     np.testing.assert_array_equal(*judged)

@@ -10,7 +10,7 @@ from helpers.tensorboard import events
 from tensorboard.plugins.hparams import metadata
 
 from koalagan.errors import UserError
-from koalagan.training import gan, summaries
+from koalagan.training import step_means, summaries
 from koalagan.training.state import RunState
 
 
@@ -24,7 +24,8 @@ def test_curves_pictures_and_histograms(tmp_path):
 
     def keep_sums(logs):
         """Keeps the epoch's sums of what validation will measure anew."""
-        sums.append({name: value for name, value in model.sums().items() if name in gan.FACTS})
+        sums_now = model.step_means.sums().items()
+        sums.append({name: value for name, value in sums_now if name in step_means.FACTS})
 
     history = model.fit(
         data,
@@ -37,7 +38,7 @@ def test_curves_pictures_and_histograms(tmp_path):
     ).history
     train, validation = events(tmp_path / "train"), events(tmp_path / "validation")
     rates = {"learning_rate_G", "learning_rate_D", "pictures_per_second"}
-    assert set(train) == {*gan.LOSSES, *gan.FACTS, *rates}
+    assert set(train) == {*step_means.LOSSES, *step_means.FACTS, *rates}
     assert all(list(points) == [42, 44, 46, 48] for points in train.values())
     assert train["learning_rate_D"][44] == np.float32(2e-4)
     for name, (total, steps) in sums[-1].items():
@@ -49,7 +50,7 @@ def test_curves_pictures_and_histograms(tmp_path):
     points = list(train["loss_G"].values())
     assert (points[0] + points[1]) / 2 == pytest.approx(history["loss_G"][0], rel=1e-5)
     assert (points[2] + points[3]) / 2 == pytest.approx(history["loss_G"][1], rel=1e-5)
-    assert {"psnr", "psnr_pooled", "ssim", "colorfulness", *gan.LOSSES} <= set(validation)
+    assert {"psnr", "psnr_pooled", "ssim", "colorfulness", *step_means.LOSSES} <= set(validation)
     assert validation["psnr"][48] == pytest.approx(history["val_psnr"][1])
     (grids,) = (points for tag, points in validation.items() if "gray | predicted" in tag)
     assert list(grids) == [44, 48]

@@ -1,0 +1,47 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""The running means over an epoch of what its steps give."""
+
+import keras
+import tensorflow as tf
+
+LOSSES = ("loss_D_fake", "loss_D_real", "loss_D", "loss_G_GAN", "loss_G_L1", "loss_G")
+PRETRAINING_LOSSES = ("loss_G_L1", "loss_G")
+# Further values of a training step: the norm of each network's gradients, and the share of patches
+# that the discriminator classifies correctly.
+FACTS = ("gradient_norm_G", "gradient_norm_D", "accuracy_D_fake", "accuracy_D_real")
+
+
+class StepMeans:
+    """The losses of an epoch so far, and its facts.
+
+    Attributes:
+        losses, facts: running means by the names in `LOSSES` and `FACTS`.
+    """
+
+    def __init__(self):
+        self.losses = {name: keras.metrics.Mean(name) for name in LOSSES}
+        self.facts = {name: keras.metrics.Mean(name) for name in FACTS}
+
+    def phase(self, adversarial: bool) -> dict[str, keras.metrics.Mean]:
+        """The losses that a phase has."""
+        return {name: self.losses[name] for name in (LOSSES if adversarial else PRETRAINING_LOSSES)}
+
+    def update(self, weight: tf.Tensor | None = None, **values: tf.Tensor) -> None:
+        """Adds values of a step by name; `weight` is how much they count, 1 by default."""
+        means = {**self.losses, **self.facts}
+        for name, value in values.items():
+            means[name].update_state(value, sample_weight=weight)
+
+    def sums(self) -> dict[str, list[float]]:
+        """By name, the sum of what was added, and the number of steps."""
+        return {
+            name: [float(mean.total), float(mean.count)]
+            for name, mean in {**self.losses, **self.facts}.items()
+        }
+
+    def set_sums(self, sums: dict[str, list[float]]) -> None:
+        """Restores what `sums` returned, in an epoch that is continued."""
+        means = {**self.losses, **self.facts}
+        for name, (total, count) in sums.items():
+            means[name].total.assign(total)
+            means[name].count.assign(count)
