@@ -98,7 +98,7 @@ def measure(
         forms: the others are compared with the first. Without frozen networks, those that leave
             them out are left out.
     """
-    given = _frozen_outputs(run, L) if run else {}
+    given = _frozen_outputs(run, L) if run and any(frozen for _, _, frozen in forms) else {}
     forms = [form for form in forms if given or not form[2]]
     rows, reference = [], None
     with tempfile.TemporaryDirectory() as folder, progress.bar("formats", len(forms)) as bar:

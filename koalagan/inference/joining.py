@@ -177,7 +177,7 @@ def upsample(prediction: tf.Tensor, L: tf.Tensor, rows: tf.Tensor, size: tf.Tens
     above_and_below = _neighbors(rows, tf.shape(prediction)[0], size[0])
     (above, _), (below, _) = above_and_below
     # Columns first, of the lines that these rows need, and channel by channel: gathering whole rows
-    # is copying, and the whole takes a third of the time of gathering [R,W,3].
+    # is copying, and the whole takes 0.4 of the time of gathering [R,W,3].
     lines = prediction[above[0] : below[-1] + 1]
     total_a, total_b, weights = 0.0, 0.0, 0.0
     columns = tf.range(size[1])

@@ -21,6 +21,7 @@ class StepMeans:
     def __init__(self):
         self.losses = {name: keras.metrics.Mean(name) for name in LOSSES}
         self.facts = {name: keras.metrics.Mean(name) for name in FACTS}
+        self._means = {**self.losses, **self.facts}
 
     def phase(self, adversarial: bool) -> dict[str, keras.metrics.Mean]:
         """The losses that a phase has."""
@@ -28,20 +29,15 @@ class StepMeans:
 
     def update(self, weight: tf.Tensor | None = None, **values: tf.Tensor) -> None:
         """Adds values of a step by name; `weight` is how much they count, 1 by default."""
-        means = {**self.losses, **self.facts}
         for name, value in values.items():
-            means[name].update_state(value, sample_weight=weight)
+            self._means[name].update_state(value, sample_weight=weight)
 
     def sums(self) -> dict[str, list[float]]:
         """By name, the sum of what was added, and the number of steps."""
-        return {
-            name: [float(mean.total), float(mean.count)]
-            for name, mean in {**self.losses, **self.facts}.items()
-        }
+        return {name: [float(mean.total), float(mean.count)] for name, mean in self._means.items()}
 
     def set_sums(self, sums: dict[str, list[float]]) -> None:
         """Restores what `sums` returned, in an epoch that is continued."""
-        means = {**self.losses, **self.facts}
         for name, (total, count) in sums.items():
-            means[name].total.assign(total)
-            means[name].count.assign(count)
+            self._means[name].total.assign(total)
+            self._means[name].count.assign(count)
