@@ -19,8 +19,7 @@ from koalagan.evaluation import protocol, tables
 from koalagan.exporting import model_card, savedmodel
 from koalagan.exporting.settings import ExportSettings
 from koalagan.inference import measuring, pretrained, saved_model
-from koalagan.training import loop, networks, run_folder, summaries
-from koalagan.training import settings as run_settings
+from koalagan.training import loop, networks, resolving, run_folder, summaries
 from koalagan.training.checkpoint import RunCheckpoint, restore_generator
 from koalagan.training.gan import ColorizationGAN
 from koalagan.training.settings import DataSettings, RunSettings
@@ -32,6 +31,7 @@ DESCRIBED = (
     "embedding_weights",
     "segmentation_weights",
     "backbone_weights",
+    "head",
     "dropout_at_inference",
     "dataset",
     "train_split",
@@ -43,7 +43,7 @@ def train(settings: RunSettings, given: Sequence[str] = ()) -> int:
 
     Args:
         settings: as the flags give them.
-        given: names of the flags that the user gave (see `settings.resolve`).
+        given: names of the flags that the user gave (see `resolving.resolve`).
 
     Returns:
         0, or 128 + the number of the signal that stopped training.
@@ -52,7 +52,7 @@ def train(settings: RunSettings, given: Sequence[str] = ()) -> int:
         UserError: a setting is impossible, or what it names does not exist.
     """
     started = time.monotonic()
-    settings = run_settings.resolve(settings, given)
+    settings = resolving.resolve(settings, given)
     keras.utils.set_random_seed(settings.optimization.seed)
     if settings.optimization.deterministic:
         tf.config.experimental.enable_op_determinism()

@@ -145,6 +145,17 @@ def test_training_learns_the_pictures_it_sees(run):
     "generator, image_size, mixed_precision, options",
     [
         ("koalarization", 32, "float16", {"pixel_loss": "l2"}),
+        (
+            "inception_fusion",
+            32,
+            "bfloat16",
+            {
+                "head": "classification",
+                "temperature": "0.38",
+                "rebalancing_lambda": "0.5",
+                "l1_weight": "0",
+            },
+        ),
         ("unet", 256, "auto", {"discriminator_every": 1, "gan_loss": "lsgan"}),
         (
             "koala",
@@ -196,7 +207,7 @@ def test_every_generator_is_trained_exported_and_measured(
     assert first.shape == picture.shape
     np.testing.assert_array_equal(colorize(image=picture), first)
     if generator != "unet":
-        with pytest.raises(UserError, match="--dropout_at_inference is not an option of"):
+        with pytest.raises(UserError, match="--dropout_at_inference (is not an option of|needs)"):
             chain.export_run(
                 str(run.workdir),
                 str(run.workdir / "noisy"),

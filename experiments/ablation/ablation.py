@@ -35,6 +35,7 @@ from absl import flags
 from koalagan import cli, options
 from koalagan.errors import UserError
 from koalagan.options import option
+from koalagan.training import resolving
 from koalagan.training import settings as run_settings
 from koalagan.training.settings import RunSettings
 
@@ -88,7 +89,7 @@ def arguments(name: str, given: Mapping[str, Any], folder: str) -> list[str]:
         UserError: there is no such experiment, or only one of the two numbers of epochs is given.
     """
     own = options.replace(experiment_settings(name), workdir=f"{folder}/{name}")
-    own = run_settings.resolve(own)
+    own = resolving.resolve(own)
     known = options.values(own)
     epochs = {phase: given[phase] for phase in ("pretrain_epochs", "epochs") if phase in given}
     if len(epochs) == 1:
@@ -158,7 +159,7 @@ def check(commands: Mapping[str, Sequence[str]]) -> None:
     from koalagan.training import networks
 
     runs = {
-        name: run_settings.resolve(run_settings.parse(command), _given_flags(command))
+        name: resolving.resolve(run_settings.parse(command), _given_flags(command))
         for name, command in commands.items()
     }
     first_name, first = next((name, options.values(run)) for name, run in runs.items())

@@ -25,8 +25,7 @@ from koalagan.data import pipeline as input_pipeline
 from koalagan.data.koala_scenes import drawing
 from koalagan.errors import UserError
 from koalagan.models import frozen
-from koalagan.training import networks
-from koalagan.training import settings as run_settings
+from koalagan.training import networks, resolving
 from koalagan.training.settings import RunSettings
 
 Settings = Mapping[str, Any]
@@ -90,7 +89,7 @@ def training_run(settings: Settings) -> RunSettings:
         backbone_weights="random",
         **given,
     )
-    return run_settings.resolve(run)
+    return resolving.resolve(run)
 
 
 def open_store(settings: Settings, split: str) -> store.Store:

@@ -107,9 +107,23 @@ MISTAKES = (
         wrong="loss_D=loss_fake + loss_real",
     ),
     _gan(
-        name="validation ignores l1_weight",
-        right="self.l1_weight * losses.pixel_loss(predicted, ab,",
-        wrong="100.0 * losses.pixel_loss(predicted, ab,",
+        name="l1_weight is ignored",
+        right="self.l1_weight * pixel_loss",
+        wrong="100.0 * pixel_loss",
+    ),
+    Mistake(
+        name="rebalancing looks at the fifth class instead of the nearest",
+        file="training/losses.py",
+        right="nearest[..., 0]",
+        wrong="nearest[..., -1]",
+        tests="training/losses_test.py",
+    ),
+    Mistake(
+        name="the soft classes' Gaussian is too wide",
+        file="color/bins.py",
+        right="negative / (2.0 * SIGMA**2)",
+        wrong="negative / SIGMA**2 / 4.0",
+        tests="color/bins_test.py",
     ),
     _gan(
         name="validation's last partial batch counts as a whole one",
@@ -224,8 +238,8 @@ MISTAKES = (
         name="the last weights are validated in place of their average",
         file="training/gan.py",
         tests="training/averaging_test.py",
-        right="(self.generator if training else self.result)",
-        wrong="self.generator",
+        right="heads.outputs(self.result)",
+        wrong="heads.outputs(generator)",
     ),
     Mistake(
         name="parts are cut from the top left",

@@ -57,7 +57,7 @@ def rgb_to_lab(rgb: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # A float picture in [0, 1] would silently become black.
         raise TypeError(f"rgb_to_lab takes uint8 pictures, not {rgb.dtype.name}.")
     lab = tfio.color.rgb_to_lab(tf.cast(rgb, tf.float32) / 255.0)
-    return lab[..., :1] / _L_HALF_RANGE - 1.0, lab[..., 1:] / _AB_RANGE
+    return lab[..., :1] / _L_HALF_RANGE - 1.0, normalized_ab(lab[..., 1:])
 
 
 def lightness(rgb: tf.Tensor) -> tf.Tensor:
@@ -114,8 +114,17 @@ def lab_to_rgb(L: tf.Tensor, ab: tf.Tensor, dtype: tf.DType = tf.uint8) -> tf.Te
 
 def lab_units(L: tf.Tensor, ab: tf.Tensor) -> tf.Tensor:
     """Converts normalized `L` and `ab` to L*, a*, b* in Lab units, float32 [..., H, W, 3]."""
-    L, ab = tf.cast(L, tf.float32), tf.cast(ab, tf.float32)
-    return tf.concat([(L + 1.0) * _L_HALF_RANGE, ab * _AB_RANGE], axis=-1)
+    return tf.concat([(tf.cast(L, tf.float32) + 1.0) * _L_HALF_RANGE, ab_units(ab)], axis=-1)
+
+
+def ab_units(ab: tf.Tensor) -> tf.Tensor:
+    """Converts normalized `ab` to a* and b* in Lab units, float32 [..., 2]."""
+    return tf.cast(ab, tf.float32) * _AB_RANGE
+
+
+def normalized_ab(units: tf.Tensor) -> tf.Tensor:
+    """Converts a* and b* in Lab units to normalized `ab`."""
+    return units / _AB_RANGE
 
 
 def _linear_rgb(lightness: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> list[tf.Tensor]:

@@ -139,6 +139,7 @@ def page(
     height, width = facts["image_size"]
     shown = {
         "generator": facts["generator"],
+        **({"head": head} if (head := facts.get("head", "regression")) != "regression" else {}),
         "size of its input": f"{height}x{width}",
         "trained on": f"{facts['dataset']} {facts['train_split']}".rstrip(),
         "epochs planned": (

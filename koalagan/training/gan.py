@@ -15,11 +15,13 @@ fake picture; then the generator learns from the updated discriminator.
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from koalagan.data import batches
+from koalagan.models import heads
 from koalagan.training import averaging, feeding, losses, optimizers, schedules, validation
-from koalagan.training.step_means import LOSSES, StepMeans
+from koalagan.training.step_means import CLASS_LOSS, StepMeans
 
 
 class NotFinite(ArithmeticError):
@@ -52,7 +54,7 @@ class ColorizationGAN(keras.Model):
         steps_done: the same as `step`, counted in Python: nobody waits for a device to read it.
         discriminators_turn: whether `train_step` trains the discriminator too; `fit` sets it.
         bad_step, bad_losses: the first step, from 0, whose losses or gradients were NaN or infinite
-            (-1 while there is none), and its losses in the order of `LOSSES`.
+            (-1 while there is none), and its losses in the order of those of `step_means`.
     """
 
     def __init__(
@@ -84,8 +86,11 @@ class ColorizationGAN(keras.Model):
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.adversarial_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="adversarial")
         self.bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False, name="bad_step")
-        self.bad_losses = tf.Variable(tf.zeros([len(LOSSES)]), trainable=False, name="bad_losses")
-        self.step_means = StepMeans()
+        self._learner, self._shown = heads.outputs(generator), heads.outputs(self.result)
+        self.step_means = StepMeans(classes="class_logits" in self._learner.output)
+        self.bad_losses = tf.Variable(
+            tf.zeros([len(self.step_means.losses)]), trainable=False, name="bad_losses"
+        )
         self.validation_metrics = validation.means()
         self.adversarial = False
         self.steps_done = self._pretraining_steps = 0
@@ -98,6 +103,8 @@ class ColorizationGAN(keras.Model):
         adversarial: bool = True,
         pixel_loss: str = "l1",
         l1_weight: float = 100.0,
+        class_weight: float = 1.0,
+        class_weights: np.ndarray | None = None,
         gan_loss: str = "vanilla",
         discriminator_every: int = 5,
         learning_rate_schedule: str = "constant",
@@ -111,6 +118,8 @@ class ColorizationGAN(keras.Model):
             adversarial: False pretrains the generator on the pixel loss alone.
             pixel_loss: "l1" or "l2".
             l1_weight: multiplies the pixel loss, in both phases, so that the curves join.
+            class_weight: multiplies the cross-entropy of a generator that classifies colors.
+            class_weights: [261], how much a pixel counts in it by its color; None for 1.
             gan_loss: "vanilla" or "lsgan".
             discriminator_every: the discriminator trains on every n-th adversarial step, the first
                 included.
@@ -124,6 +133,8 @@ class ColorizationGAN(keras.Model):
         self.adversarial = adversarial
         self.pixel_loss = pixel_loss
         self.l1_weight = l1_weight
+        self.class_weight = class_weight
+        self.class_weights = class_weights
         self.gan_loss = gan_loss
         self.discriminator_every = discriminator_every
         self._schedule, self._phase_steps = learning_rate_schedule, steps
@@ -188,8 +199,20 @@ class ColorizationGAN(keras.Model):
 
     def call(self, batch, training=False):
         """ab [B,H,W,2] of a batch; keys that the generator does not take are ignored."""
+        return self._outputs(batch, training)["ab"]
+
+    def _outputs(self, batch: dict, training: bool) -> dict[str, tf.Tensor]:
         inputs = {name: batch[name] for name in self.generator.input}
-        return (self.generator if training else self.result)(inputs, training=training)
+        return (self._learner if training else self._shown)(inputs, training=training)
+
+    def _color_losses(self, outputs: dict, true_ab: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The weighted losses of predicted colors, without a discriminator, by name."""
+        pixel_loss = losses.pixel_loss(outputs["ab"], true_ab, self.pixel_loss)
+        values = {"loss_G_L1": self.l1_weight * pixel_loss}
+        if "class_logits" in outputs:
+            class_loss = losses.class_loss(outputs["class_logits"], true_ab, self.class_weights)
+            values[CLASS_LOSS] = self.class_weight * class_loss
+        return values
 
     @property
     def result(self) -> keras.Model:
@@ -229,7 +252,9 @@ class ColorizationGAN(keras.Model):
         """
         step = int(self.bad_step)
         if step >= 0:
-            values = dict(zip(LOSSES, self.bad_losses.numpy().tolist(), strict=True))
+            values = dict(
+                zip(self.step_means.losses, self.bad_losses.numpy().tolist(), strict=True)
+            )
             raise NotFinite(step, {name: values[name] for name in self.current_losses()})
 
     def train_step(self, batch):
@@ -240,7 +265,8 @@ class ColorizationGAN(keras.Model):
         L, true_ab = batch["L"], batch["ab"]
         with tf.GradientTape() as tape:
             # Forward: the generator colors the batch once.
-            predicted_ab = self(batch, training=True)
+            outputs = self._outputs(batch, training=True)
+            predicted_ab = outputs["ab"]
 
             # The discriminator's turn, if it is. The tape does not record it, so that the generator
             # learns from the updated discriminator, but not through its update.
@@ -252,26 +278,26 @@ class ColorizationGAN(keras.Model):
             # The generator's turn.
             logits = self.judge(L, predicted_ab, training=True)
             loss_G_GAN = losses.gan_loss(logits, True, self.gan_loss)
-            loss_G_L1 = self.l1_weight * losses.pixel_loss(predicted_ab, true_ab, self.pixel_loss)
-            loss_G = loss_G_GAN + loss_G_L1
+            losses_color = self._color_losses(outputs, true_ab)
+            loss_G = loss_G_GAN + sum(losses_color.values())
             scaled_loss = self.generator_optimizer.scale_loss(loss_G)
         finite_G, norm_G = optimizers.apply_gradients(
             self.generator_optimizer, tape, scaled_loss, self.generator
         )
-        losses_G = {"loss_G_GAN": loss_G_GAN, "loss_G_L1": loss_G_L1, "loss_G": loss_G}
+        losses_G = {"loss_G_GAN": loss_G_GAN, **losses_color, "loss_G": loss_G}
         self.step_means.update(**losses_G, gradient_norm_G=norm_G)
         return self._end_step({**losses_D, **losses_G}, finite_D & finite_G)
 
     def _pretrain_step(self, batch):
-        """A step of L1 pretraining: the generator alone, on the pixel loss."""
+        """A step of pretraining: the generator alone, without a discriminator."""
         with tf.GradientTape() as tape:
-            predicted_ab = self(batch, training=True)
-            loss = self.l1_weight * losses.pixel_loss(predicted_ab, batch["ab"], self.pixel_loss)
+            values = self._color_losses(self._outputs(batch, training=True), batch["ab"])
+            loss = sum(values.values())
             scaled_loss = self.pretraining_optimizer.scale_loss(loss)
         finite, norm = optimizers.apply_gradients(
             self.pretraining_optimizer, tape, scaled_loss, self.generator
         )
-        values = {"loss_G_L1": loss, "loss_G": loss}
+        values["loss_G"] = loss
         self.step_means.update(**values, gradient_norm_G=norm)
         return self._end_step(values, finite)
 
@@ -303,7 +329,7 @@ class ColorizationGAN(keras.Model):
 
     def _end_step(self, values: dict[str, tf.Tensor], gradients_finite: tf.Tensor) -> dict:
         """Counts the step, and keeps the first one that is not finite for `check_finite`."""
-        row = tf.stack([values.get(name, tf.constant(0.0)) for name in LOSSES])
+        row = tf.stack([values.get(name, tf.constant(0.0)) for name in self.step_means.losses])
         finite = gradients_finite & tf.reduce_all(tf.math.is_finite(row))
         first = ~finite & (self.bad_step < 0)
         self.bad_losses.assign(tf.where(first, row, self.bad_losses))
@@ -323,10 +349,11 @@ class ColorizationGAN(keras.Model):
         """
         batch = batches.for_networks(batch)
         L, ab = batch["L"], batch["ab"]
-        predicted = self(batch, training=False)
+        outputs = self._outputs(batch, training=False)
+        predicted = outputs["ab"]
         weight = tf.shape(L)[0]
-        weighted_pixel_loss = self.l1_weight * losses.pixel_loss(predicted, ab, self.pixel_loss)
-        loss = weighted_pixel_loss
+        losses_color = self._color_losses(outputs, ab)
+        loss = sum(losses_color.values())
         if self.adversarial:
             logits = self.judge(L, predicted, training=False)
             adversarial_loss = losses.gan_loss(logits, True, self.gan_loss)
@@ -340,7 +367,7 @@ class ColorizationGAN(keras.Model):
                 loss_D_real=loss_real,
                 loss_D=0.5 * (loss_fake + loss_real),
             )
-        self.step_means.update(weight, loss_G_L1=weighted_pixel_loss, loss_G=loss)
+        self.step_means.update(weight, **losses_color, loss_G=loss)
         validation.update(self.validation_metrics, L, ab, predicted)
         return {**self._results(self.current_losses()), **self._results(self.validation_metrics)}
 

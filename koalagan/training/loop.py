@@ -7,7 +7,8 @@ import keras
 import tensorflow as tf
 
 from koalagan import compilation
-from koalagan.data import batches, pipeline
+from koalagan.color import bins
+from koalagan.data import batches, color_prior, pipeline
 from koalagan.data.store import Store
 from koalagan.errors import UserError
 from koalagan.training import console, gan, run_folder, saving, summaries
@@ -48,6 +49,10 @@ def train(
     )
     if jit_compile:
         print("XLA compiles the training step before the first step of each phase", flush=True)
+    class_weights = None
+    if settings.networks.head == "classification" and optimization.rebalancing_lambda < 1.0:
+        prior = bins.smoothed_prior(color_prior.counts(training))
+        class_weights = bins.rebalancing(prior, optimization.rebalancing_lambda)
     every = settings.saving.log_every
     line = console.ProgressLine(epochs, optimization.batch_size, steps, every)
     log = summaries.TensorBoardLog(
@@ -72,6 +77,8 @@ def train(
                     adversarial=adversarial,
                     pixel_loss=optimization.pixel_loss,
                     l1_weight=optimization.l1_weight,
+                    class_weight=optimization.class_weight,
+                    class_weights=class_weights,
                     gan_loss=optimization.gan_loss,
                     discriminator_every=optimization.discriminator_every,
                     learning_rate_schedule=optimization.learning_rate_schedule,

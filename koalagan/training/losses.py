@@ -7,6 +7,9 @@ applied in the training step, not here.
 
 import tensorflow as tf
 
+from koalagan.color import bins
+from koalagan.models import heads
+
 
 def gan_loss(logits: tf.Tensor, real: bool, kind: str = "vanilla") -> tf.Tensor:
     """The adversarial loss of patch logits for a target, real or fake; mean over patches.
@@ -41,3 +44,25 @@ def pixel_loss(predicted_ab: tf.Tensor, true_ab: tf.Tensor, kind: str = "l1") ->
     if kind == "l2":
         return tf.reduce_mean(tf.square(difference))
     raise ValueError(f"pixel_loss is 'l1' or 'l2', not {kind!r}")
+
+
+def class_loss(
+    logits: tf.Tensor, true_ab: tf.Tensor, class_weights: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Cross-entropy of class logits with the soft classes of the true colors; mean over pixels.
+
+    Zhang, Isola and Efros 2016, equation 2. A pixel of the logits has the mean color of those that
+    it covers.
+
+    Args:
+        logits: [B,H/4,W/4,261].
+        true_ab: [B,H,W,2].
+        class_weights: [261], how much a pixel counts by its nearest class; None for 1.
+    """
+    true_ab = tf.nn.avg_pool2d(tf.cast(true_ab, tf.float32), heads.STRIDE, heads.STRIDE, "VALID")
+    nearest, weights = bins.encode(true_ab)
+    logarithms = tf.nn.log_softmax(tf.cast(logits, tf.float32))
+    losses = -tf.reduce_sum(weights * tf.gather(logarithms, nearest, batch_dims=3), axis=-1)
+    if class_weights is not None:
+        losses *= tf.gather(tf.cast(class_weights, tf.float32), nearest[..., 0])
+    return tf.reduce_mean(losses)

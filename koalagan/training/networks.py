@@ -6,15 +6,11 @@ from types import ModuleType
 import keras
 
 from koalagan.errors import UserError
-from koalagan.models import GENERATORS, frozen, patchgan
+from koalagan.models import GENERATORS, frozen, heads, patchgan
 from koalagan.training import averaging
 from koalagan.training.gan import ColorizationGAN
-from koalagan.training.settings import (
-    NetworkSettings,
-    RunSettings,
-    check_generator_options,
-    generator_options,
-)
+from koalagan.training.resolving import check_generator_options, generator_options
+from koalagan.training.settings import NetworkSettings, RunSettings
 
 
 def build_gan(settings: RunSettings) -> ColorizationGAN:
@@ -56,6 +52,9 @@ def build_generator(
     used = frozen_weights(networks)
     branches = {name: name in used for name in entry.branches}
     generator = entry(image_size, **branches, **generator_options(networks))
+    if networks.head == "classification":
+        features = entry.module.COLOR_FEATURES
+        generator = heads.classification(generator, features, networks.temperature)
     has_dropout = any(isinstance(layer, keras.layers.Dropout) for layer in generator.layers)
     if networks.dropout_at_inference and not has_dropout:
         raise UserError(

@@ -19,7 +19,7 @@ from PIL import Image
 
 from koalagan import options
 from koalagan.errors import UserError
-from koalagan.training import run_folder, step_means
+from koalagan.training import resolving, run_folder, step_means
 from koalagan.training import settings as run_settings
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def at_the_root(monkeypatch):
 def resolved(name, **given):
     """The settings of an experiment with these flags given to all."""
     run = run_settings.parse(ablation.arguments(name, given, "somewhere"))
-    return options.values(run_settings.resolve(run))
+    return options.values(resolving.resolve(run))
 
 
 def test_flags_go_to_every_experiment():
@@ -198,7 +198,7 @@ def test_finished_runs_are_measured_and_not_trained_again(
 
     def train(command):
         """Leaves what a run leaves, without training."""
-        settings = run_settings.resolve(run_settings.parse(command))
+        settings = resolving.resolve(run_settings.parse(command))
         run = Path(settings.saving.workdir)
         trained.append(run.name)
         if status := statuses.pop(0):

@@ -15,6 +15,7 @@ from hypothesis import strategies
 import koalagan
 from koalagan import options
 from koalagan.errors import UserError
+from koalagan.training import resolving
 from koalagan.training import settings as run_settings
 
 ROOT = Path(__file__).parents[2]
@@ -95,7 +96,7 @@ def test_damaged_flagfiles_are_read_or_refused(tmp_path, monkeypatch, examples):
     def check(lines):
         path.write_text("\n".join(["--workdir=somewhere", *lines]), "utf-8", "surrogateescape")
         try:
-            run_settings.resolve(run_settings.parse([f"--flagfile={path}"]))
+            resolving.resolve(run_settings.parse([f"--flagfile={path}"]))
         except UserError as error:
             assert "\n" not in str(error)
 

@@ -5,7 +5,8 @@ from helpers import tiny
 
 from koalagan.errors import UserError
 from koalagan.training import networks
-from koalagan.training.settings import parse, resolve
+from koalagan.training.resolving import resolve
+from koalagan.training.settings import parse
 
 
 def settings(*arguments):

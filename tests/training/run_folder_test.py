@@ -6,7 +6,8 @@ import pytest
 from koalagan import options
 from koalagan.errors import UserError
 from koalagan.training import run_folder
-from koalagan.training.settings import parse, resolve
+from koalagan.training.resolving import resolve
+from koalagan.training.settings import parse
 
 
 def settings(workdir, *arguments):

@@ -12,7 +12,8 @@ from koalagan.exporting.settings import ExportSettings
 from koalagan.models import GENERATORS
 from koalagan.models.generators import resnet18_unet
 from koalagan.training import schedules, state
-from koalagan.training.settings import RunSettings, parse, resolve
+from koalagan.training.resolving import resolve
+from koalagan.training.settings import RunSettings, parse
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -39,6 +40,8 @@ DEFAULTS = {
     "dropout_at_inference": False,
     "upsampling": "subpixel",
     "output_activation": "tanh",
+    "head": "regression",
+    "temperature": 1.0,
     "conditional_discriminator": True,
     "init_from": None,
     "pretrain_epochs": 20,
@@ -52,6 +55,8 @@ DEFAULTS = {
     "discriminator_every": 5,
     "pixel_loss": "l1",
     "l1_weight": 100.0,
+    "class_weight": 1.0,
+    "rebalancing_lambda": 1.0,
     "gan_loss": "vanilla",
     "batch_size": 64,
     "mixed_precision": "auto",
@@ -201,6 +206,21 @@ def test_resolve_returns_new_settings():
         (
             ["--crop_from=300", "--segmentation_weights=pascalvoc"],
             "--crop_from takes parts of pictures, .*: pass --segmentation_weights=none",
+        ),
+        (["--temperature=0.38"], "--temperature=0.38 is for --head=classification"),
+        (["--class_weight=0.3"], "--class_weight=0.3 is for --head=classification"),
+        (["--rebalancing_lambda=0.5"], "--rebalancing_lambda=0.5 is for --head=classification"),
+        (
+            ["--generator=koala", "--head=classification", "--init_from=koala"],
+            "--init_from=koala starts from .*, which does not have --head=classification",
+        ),
+        (
+            [
+                "--generator=resnet18_unet",
+                "--output_activation=sigmoid",
+                "--head=classification",
+            ],
+            "--output_activation=sigmoid is of the other head",
         ),
         (["--init_from=koala"], "--init_from=koala starts from .*: pass --generator=koala"),
         (

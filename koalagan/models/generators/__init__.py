@@ -28,6 +28,9 @@ class Generator:
         options: further arguments of `build`, set by the flags of the same names.
         pretrained: whether its encoder can start from published weights; its module then defines
             `fetch(weights)`, `load_backbone(model, weights)` and `backbone_weights(model)` too.
+
+    Every module also defines `STRIDE`, which heights and widths must be multiples of, and
+    `COLOR_FEATURES` (see `koalagan.models.heads`).
     """
 
     name: str

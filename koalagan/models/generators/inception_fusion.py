@@ -33,6 +33,8 @@ from koalagan.models.layers.resize_conv import ResizeConv2D
 from koalagan.models.layers.stacking import StackSegmentation
 
 STRIDE = 8
+# See `koalagan.models.heads`.
+COLOR_FEATURES = ("decoder_5", 2)
 
 # (name, filters, stride)
 _ENCODER = (

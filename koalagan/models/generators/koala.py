@@ -41,6 +41,8 @@ from koalagan.models.layers.subpixel import DepthToSpace, SpaceToDepth
 from koalagan.models.weights import WeightsFlag
 
 STRIDE = 32
+# See `koalagan.models.heads`.
+COLOR_FEATURES = ("ab", 4)
 _ENCODER = efficientnet_lite.LITE0
 _BOTTOM_FILTERS = 256
 # From 1/16 up to 1/4.

@@ -19,6 +19,7 @@ from koalagan.models.generators import inception_fusion
 from koalagan.models.generators.sizes import ImageSize
 
 STRIDE = inception_fusion.STRIDE
+COLOR_FEATURES = inception_fusion.COLOR_FEATURES
 
 
 def build(image_size: ImageSize = 256, embedding: bool = True) -> keras.Model:

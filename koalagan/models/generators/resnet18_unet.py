@@ -48,6 +48,8 @@ from koalagan.models.layers.subpixel import ICNR, DepthToSpace
 from koalagan.models.weights import LOADING_ERRORS, WeightsFlag
 
 STRIDE = 32
+# See `koalagan.models.heads`.
+COLOR_FEATURES = ("colour", 1)
 UPSAMPLINGS = ("subpixel", "transposed")
 OUTPUT_ACTIVATIONS = ("tanh", "sigmoid")
 

@@ -31,6 +31,8 @@ from koalagan.models.layers.batch_norm import FusedBatchNormalization
 from koalagan.models.layers.dropout import Dropout
 
 STRIDE = 256
+# See `koalagan.models.heads`.
+COLOR_FEATURES = ("up_1", 2)
 
 _FILTERS = (64, 128, 256, 512, 512, 512, 512, 512)
 _LEVELS = len(_FILTERS)

@@ -8,17 +8,27 @@ from keras import layers
 
 @keras.saving.register_keras_serializable("koalagan")
 class BilinearUpsampling(layers.Layer):
-    """Doubles height and width like `keras.layers.UpSampling2D(2, interpolation="bilinear")`.
+    """Enlarges pictures like `keras.layers.UpSampling2D(factor, interpolation="bilinear")`.
 
     Keras's layer needs sizes that are known when the graph is traced.
 
-    Call: `[B,h,w,C] -> [B,2h,2w,C]`, float32.
+    Call: `[B,h,w,C] -> [B,factor*h,factor*w,C]`, float32.
+
+    Args:
+        factor: how many times as high and wide the result is.
     """
 
+    def __init__(self, factor: int = 2, **options):
+        super().__init__(**options)
+        self.factor = factor
+
     def call(self, inputs):
-        return tf.image.resize(inputs, 2 * tf.shape(inputs)[1:3], "bilinear")
+        return tf.image.resize(inputs, self.factor * tf.shape(inputs)[1:3], "bilinear")
 
     def compute_output_shape(self, input_shape):
         batch, height, width, channels = input_shape
-        doubled = (side and 2 * side for side in (height, width))
-        return (batch, *doubled, channels)
+        larger = (side and self.factor * side for side in (height, width))
+        return (batch, *larger, channels)
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
