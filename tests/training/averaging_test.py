@@ -1,20 +1,22 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """The average of the generator's weights: by hand, and where it is used."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import tiny
 
-from koalagan.training import averaging, checkpoint
+from koalagan.training import averaging, checkpoint, gan
 
 MOMENTUM = 0.5
 
 
 def averaged_gan(seed=0):
-    model = tiny.gan(seed)
-    model.average = averaging.WeightAverage(model.generator, tiny.generator(), MOMENTUM)
-    return model
+    keras.utils.set_random_seed(seed)
+    generator, discriminator = tiny.generator(), tiny.discriminator()
+    average = averaging.WeightAverage(generator, tiny.generator(), MOMENTUM)
+    return gan.ColorizationGAN(generator, discriminator, average=average)
 
 
 def train(model, steps, *, adversarial=False, **options):
