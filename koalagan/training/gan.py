@@ -21,22 +21,8 @@ import tensorflow as tf
 from koalagan.data import batches
 from koalagan.models import heads
 from koalagan.training import averaging, feeding, losses, optimizers, schedules, validation
+from koalagan.training.divergence import FirstBadStep
 from koalagan.training.step_means import CLASS_LOSS, StepMeans
-
-
-class NotFinite(ArithmeticError):
-    """A training step gave losses or gradients that are NaN or infinite.
-
-    Attributes:
-        step: its number, from 0.
-        losses: the step's losses by name.
-    """
-
-    def __init__(self, step: int, losses: dict[str, float]):
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-        super().__init__(f"losses or gradients of step {step} are NaN or infinite: {shown}")
-        self.step = step
-        self.losses = losses
 
 
 class ColorizationGAN(keras.Model):
@@ -53,8 +39,7 @@ class ColorizationGAN(keras.Model):
         adversarial_step: int64, those of the adversarial phase.
         steps_done: the same as `step`, counted in Python: nobody waits for a device to read it.
         discriminators_turn: whether `train_step` trains the discriminator too; `fit` sets it.
-        bad_step, bad_losses: the first step, from 0, whose losses or gradients were NaN or infinite
-            (-1 while there is none), and its losses in the order of those of `step_means`.
+        first_bad_step: the first one whose losses or gradients were NaN or infinite.
     """
 
     def __init__(
@@ -85,12 +70,9 @@ class ColorizationGAN(keras.Model):
         )
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.adversarial_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="adversarial")
-        self.bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False, name="bad_step")
         self._learner, self._shown = heads.outputs(generator), heads.outputs(self.result)
         self.step_means = StepMeans(classes="class_logits" in self._learner.output)
-        self.bad_losses = tf.Variable(
-            tf.zeros([len(self.step_means.losses)]), trainable=False, name="bad_losses"
-        )
+        self.first_bad_step = FirstBadStep(self.step_means.losses)
         self.validation_metrics = validation.means()
         self.adversarial = False
         self.steps_done = self._pretraining_steps = 0
@@ -250,12 +232,7 @@ class ColorizationGAN(keras.Model):
         With loss scaling (float16), gradients may be while the scale is 1 or more: the optimizer
         skips such a step and lowers the scale.
         """
-        step = int(self.bad_step)
-        if step >= 0:
-            values = dict(
-                zip(self.step_means.losses, self.bad_losses.numpy().tolist(), strict=True)
-            )
-            raise NotFinite(step, {name: values[name] for name in self.current_losses()})
+        self.first_bad_step.check(self.current_losses())
 
     def train_step(self, batch):
         """One step of the current phase; returns the epoch's running means by the papers' names."""
@@ -328,12 +305,8 @@ class ColorizationGAN(keras.Model):
         return values, finite
 
     def _end_step(self, values: dict[str, tf.Tensor], gradients_finite: tf.Tensor) -> dict:
-        """Counts the step, and keeps the first one that is not finite for `check_finite`."""
-        row = tf.stack([values.get(name, tf.constant(0.0)) for name in self.step_means.losses])
-        finite = gradients_finite & tf.reduce_all(tf.math.is_finite(row))
-        first = ~finite & (self.bad_step < 0)
-        self.bad_losses.assign(tf.where(first, row, self.bad_losses))
-        self.bad_step.assign(tf.where(first, self.step, self.bad_step))
+        """Counts the step, and notes it for `check_finite`."""
+        self.first_bad_step.note(self.step, values, gradients_finite)
         if self.average:
             self.average.update(self.step)
         self.step.assign_add(1)

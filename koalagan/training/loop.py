@@ -11,7 +11,7 @@ from koalagan.color import bins
 from koalagan.data import batches, color_prior, pipeline
 from koalagan.data.store import Store
 from koalagan.errors import UserError
-from koalagan.training import console, gan, run_folder, saving, summaries
+from koalagan.training import console, divergence, gan, run_folder, saving, summaries
 from koalagan.training.checkpoint import RunCheckpoint
 from koalagan.training.settings import RunSettings
 from koalagan.training.step_callbacks import StepCallbacks
@@ -110,7 +110,7 @@ def train(
             f"{workdir}/checkpoints: the same command continues."
         )
         return 128 + saver.stopped_by
-    except gan.NotFinite as error:
+    except divergence.NotFinite as error:
         line.close()
         raise _diverged(error, training, settings) from error
     if saver.out_of_patience:
@@ -189,7 +189,7 @@ def _grid_batch(pictures: Store) -> dict:
     return batches.for_networks(next(iter(first)))
 
 
-def _diverged(error: gan.NotFinite, training: Store, settings: RunSettings) -> UserError:
+def _diverged(error: divergence.NotFinite, training: Store, settings: RunSettings) -> UserError:
     """What happened, on which pictures, and what to do."""
     rows = pipeline.training_rows(
         error.step,

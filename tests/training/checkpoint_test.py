@@ -9,7 +9,7 @@ from helpers import tiny
 
 from koalagan import precision
 from koalagan.errors import UserError
-from koalagan.training import checkpoint, gan
+from koalagan.training import checkpoint, divergence
 from koalagan.training.state import RunState
 
 
@@ -210,7 +210,7 @@ def test_a_diverged_model_is_not_saved(tmp_path):
     model.compile(adversarial=False)
     data = tiny.batch() | {"ab": tiny.batch()["ab"] * np.nan}
     model.fit(tf.data.Dataset.from_tensors(data), verbose=0, shuffle=False)
-    with pytest.raises(gan.NotFinite):
+    with pytest.raises(divergence.NotFinite):
         run.save()
     assert not (tmp_path / "checkpoints" / "step-1.index").exists()
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from helpers import tiny
 
 from koalagan.models import heads
-from koalagan.training import averaging, gan, losses, step_means
+from koalagan.training import averaging, divergence, gan, losses, step_means
 
 COLOR_FEATURES = ("color", 1)
 
@@ -99,6 +99,6 @@ def test_losses_that_are_not_finite_are_named():
     kernel = model.generator.get_layer("class_logits").kernel
     kernel.assign(tf.fill(kernel.shape, np.nan))
     _step(model, tiny.batch())
-    with pytest.raises(gan.NotFinite, match="loss_G_class nan") as error:
+    with pytest.raises(divergence.NotFinite, match="loss_G_class nan") as error:
         model.check_finite()
     assert set(error.value.losses) == {"loss_G_L1", "loss_G_class", "loss_G"}

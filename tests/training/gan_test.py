@@ -13,7 +13,7 @@ from koalagan.color import lab
 from koalagan.evaluation import metrics
 from koalagan.models import patchgan
 from koalagan.models.generators import inception_fusion
-from koalagan.training import gan, losses, step_means
+from koalagan.training import divergence, gan, losses, step_means
 
 # Adam's first step does not depend on its momentum.
 STEPS_BY_HAND = 3
@@ -236,7 +236,7 @@ def test_gradients_that_are_nan_are_found_although_losses_are_finite(adversarial
     model.compile(adversarial=adversarial)
     (logs,) = _steps(model, 1)
     assert all(np.isfinite(list(logs.values())))
-    with pytest.raises(gan.NotFinite) as info:
+    with pytest.raises(divergence.NotFinite) as info:
         model.check_finite()
     assert info.value.step == 0
 
@@ -250,7 +250,7 @@ def test_float16_whose_gradients_are_never_finite_is_found_once_the_scale_is_bel
     assert float(_optimizers(model)[1 if adversarial else 0].dynamic_scale) == 0.5
     model.check_finite()
     _steps(model, 1)
-    with pytest.raises(gan.NotFinite) as info:
+    with pytest.raises(divergence.NotFinite) as info:
         model.check_finite()
     assert info.value.step == 16
     assert not any(_changed(before, tiny.weights(model.generator)))

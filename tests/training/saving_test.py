@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from helpers import tiny
 
-from koalagan.training import checkpoint, gan, saving
+from koalagan.training import checkpoint, divergence, saving
 from koalagan.training.settings import SavingSettings
 from koalagan.training.state import BestEpoch
 
@@ -204,7 +204,7 @@ def test_nan_losses_end_training_within_check_every_steps(run, tmp_path):
             name: tf.TensorSpec(value.shape, value.dtype) for name, value in good.items()
         },
     )
-    with pytest.raises(gan.NotFinite, match="loss_G_L1 nan") as info:
+    with pytest.raises(divergence.NotFinite, match="loss_G_L1 nan") as info:
         run(batches=batches, check_every=2, checkpoint_every_steps=1)
     assert info.value.step == 4
     # Saved just before the bad step, never after it.
