@@ -5,9 +5,10 @@
         --dataset=... --data_dir=... --split=... --output_dir=OUT
 
 Writes OUT/metrics.json (all numbers, with the data and versions that made them), OUT/table.md (the
-same, to read, and what the first model has more than the others, with intervals), OUT/pictures.csv
-(what was measured of each picture) and OUT/grid.png (gray | each model | true). A picture without
-color is the first row of every table: a model that is not better than gray has learned nothing.
+same, to read, with intervals, and what models have more than others), OUT/pictures.csv and
+OUT/pictures.jsonl (what was measured of each picture) and OUT/grid.png (gray | each model | true).
+A picture without color is the first row of every table: a model that is not better than gray has
+learned nothing.
 """
 
 import os
@@ -26,7 +27,7 @@ def main(settings: EvaluationSettings, arguments: list[str]) -> None:
     saved_models = values.pop("saved_model")
     result = measuring.evaluate_saved_models(saved_models, output_dir=output_dir, **values)
     print(tables.format_table(result))
-    for name in ("metrics.json", "table.md", "pictures.csv", "grid.png"):
+    for name in ("metrics.json", "table.md", "pictures.csv", "pictures.jsonl", "grid.png"):
         print(os.path.join(output_dir, name))
 
 

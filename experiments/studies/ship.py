@@ -75,7 +75,10 @@ def ship(workdir: str, metrics: str, data: str, folder: Path = pretrained.FOLDER
     (measured,) = result["data"].pop("models").values()
     if Path(measured["saved_model"]).resolve() != (Path(workdir) / "export").resolve():
         raise UserError(f"{metrics} is of {measured['saved_model']}, not of {workdir}/export.")
-    result["rows"][1]["model"] = result["differences"]["first"] = options.PRETRAINED
+    own = result["rows"][1]["model"]
+    known = result["intervals"]
+    for row in (*result["rows"], *known["rows"], *known["differences"]):
+        row |= {key: options.PRETRAINED for key in ("model", "first") if row.get(key) == own}
     with precision.policy("float32"):
         generator = networks.build_generator(settings.networks, (None, None))
     restore_generator(generator, workdir)

@@ -22,7 +22,7 @@ import koalagan
 from koalagan import files, progress
 from koalagan.color import lab
 from koalagan.errors import UserError
-from koalagan.evaluation import differences, metrics, tables
+from koalagan.evaluation import intervals, metrics, tables
 from koalagan.evaluation.grids import picture_grid
 
 # From L, float32 [B, H, W, 1], to ab [B, H, W, 2].
@@ -38,14 +38,15 @@ def evaluate_models(
     data: dict[str, Any],
     output_dir: str,
     ids: Sequence[str] | None = None,
+    compare: str = "first",
     batch_size: int = 16,
     grid_rows: int = 8,
 ) -> dict[str, Any]:
     """Measures gray and then every model on every picture, and writes the results.
 
     The results are metrics.json (all numbers, with the data and versions that made them), table.md
-    (the same, to read), pictures.csv (what was measured of each picture) and grid.png (gray | each
-    model | true).
+    (the same, to read), pictures.csv and pictures.jsonl (what was measured of each picture, a line
+    for each picture and model) and grid.png (gray | each model | true).
 
     Args:
         models: from a model's name to its predictor.
@@ -53,6 +54,7 @@ def evaluate_models(
         data: what `pictures` are, for `metrics.json`: JSON-able, "dataset" and "split" at least.
         output_dir: made if absent; its older results are replaced.
         ids: the names of the pictures; None for their numbers.
+        compare: which models are compared with each other (see `intervals.pairs`).
         batch_size: pictures that a predictor is given at once.
         grid_rows: how many pictures, spread evenly over all, the grid shows.
 
@@ -81,7 +83,12 @@ def evaluate_models(
         result = {
             "rows": rows,
             "truth": metrics.aggregate_truth(measured),
-            "differences": differences.compare(joined, next(iter(models), tables.GRAY)),
+            "intervals": {
+                "confidence": intervals.CONFIDENCE,
+                "resamplings": intervals.RESAMPLINGS,
+                "rows": intervals.of_models(joined),
+                "differences": intervals.compare(joined, intervals.pairs(list(joined), compare)),
+            },
             "data": data,
             "versions": versions(),
         }
@@ -92,6 +99,7 @@ def evaluate_models(
         files.publish_text(folder / "table.md", tables.format_table(result))
         files.publish_text(folder / "metrics.json", text + "\n")
         files.publish_text(folder / "pictures.csv", tables.format_pictures(joined, ids))
+        files.publish_text(folder / "pictures.jsonl", tables.pictures_as_json(joined, ids))
     except OSError as error:
         raise UserError(
             f"the results cannot be written to {output_dir} ({error.strerror or error}): make it "

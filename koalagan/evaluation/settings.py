@@ -17,10 +17,18 @@ class EvaluationSettings(PictureSettings):
         "the model that comes with koalagan, ./koala a folder.",
     )
     split: str = option("validation", "The pictures to measure on.")
+    compare: str = option(
+        "first",
+        "Which models are compared, with intervals: the first one with gray and all others, all "
+        "pairs, or none.",
+        choices=("first", "pairs", "none"),
+    )
     image_size: int | None = option(
         None, "Side of the pictures (default: what the models were exported for).", minimum=8
     )
     output_dir: str = option(
-        None, "Where metrics.json, table.md, pictures.csv and grid.png go.", required=True
+        None,
+        "Where metrics.json, table.md, pictures.csv, pictures.jsonl and grid.png go.",
+        required=True,
     )
     batch_size: int = option(16, "Pictures at a time.", minimum=1)

@@ -3,6 +3,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 
 # What the row without color is called.
 GRAY = "gray"
+# Marks a difference whose interval holds 0.
+_NOT_TOLD = "~"
 
 _COLUMNS = {
     "model": "model",
@@ -37,9 +40,8 @@ def format_table(result: Mapping[str, Any]) -> str:
         f"{truth['colorfulness']:.2f}.",
     ]
     # Earlier versions wrote results without them.
-    differences = result.get("differences", {"rows": []})
-    if differences["rows"]:
-        lines += ["", *_differences(differences)]
+    if known := result.get("intervals"):
+        lines += ["", *_intervals(known), *_differences(known)]
     return "\n".join(lines) + "\n"
 
 
@@ -62,29 +64,66 @@ def format_pictures(
     return text.getvalue()
 
 
-def _differences(differences: Mapping[str, Any]) -> list[str]:
-    """What the first model has more than the others, with intervals."""
-    first, rows = differences["first"], differences["rows"]
-    names = [name for name in _COLUMNS if name in rows[0] and name != "model"]
-    cells = [[f"{_cell('model', first)} minus", *(_COLUMNS[name] for name in names)]]
-    for row in rows:
-        cells.append(
-            [_cell("model", row["model"]), *(_interval(name, row[name]) for name in names)]
-        )
+def pictures_as_json(
+    measured: Mapping[str, Mapping[str, np.ndarray]], ids: Sequence[str] | None = None
+) -> str:
+    """The same as JSON lines, with all digits."""
+    first = next(iter(measured.values()))
+    lines = [
+        {"picture": name, "model": model}
+        | {metric: float(column[number]) for metric, column in values.items()}
+        for number, name in enumerate(ids or range(len(first["squared_error"])))
+        for model, values in measured.items()
+    ]
+    return "".join(f"{json.dumps(line, allow_nan=False)}\n" for line in lines)
+
+
+def _intervals(known: Mapping[str, Any]) -> list[str]:
+    """The limits of every model's means."""
+    names = [name for name in _COLUMNS if name != "model"]
+    cells = [["from - to", *(_COLUMNS[name] for name in names)]]
+    for row in known["rows"]:
+        limits = [
+            "-" if row[name] is None else " - ".join(_cell(name, value) for value in row[name])
+            for name in names
+        ]
+        cells.append([_cell("model", row["model"]), *limits])
     return [
         *_aligned(cells),
         "",
-        f"Differences on the same pictures, with their {differences['confidence']:.0%} intervals "
-        "for the choice of pictures; those of another training are not in them.",
+        f"{known['confidence']:.0%} intervals for the choice of pictures; those of another "
+        "training are not in them.",
     ]
 
 
-def _interval(name: str, value: Sequence[float] | None) -> str:
+def _differences(known: Mapping[str, Any]) -> list[str]:
+    """What models have more than others, with intervals, a table for each."""
+    rows = known["differences"]
+    lines = []
+    for first in dict.fromkeys(row["first"] for row in rows):
+        mine = [row for row in rows if row["first"] == first]
+        names = [name for name in _COLUMNS if name in mine[0] and name != "model"]
+        cells = [[f"{_cell('model', first)} minus", *(_COLUMNS[name] for name in names)]]
+        for row in mine:
+            differences = [_difference(name, row[name]) for name in names]
+            cells.append([_cell("model", row["model"]), *differences])
+        lines += ["", *_aligned(cells)]
+    if lines:
+        lines += [
+            "",
+            f"Differences on the same pictures, with their {known['confidence']:.0%} intervals; "
+            f"{_NOT_TOLD} marks those that cannot be told from none.",
+        ]
+    return lines
+
+
+def _difference(name: str, value: Sequence[float] | None) -> str:
     if value is None:
         return "-"
     digits = 4 if name.startswith("ssim") else 2
     difference, low, high = (f"{number:+.{digits}f}" for number in value)
-    return f"{difference} ({low} to {high})"
+    mark = f"{_NOT_TOLD} " if value[1] <= 0 <= value[2] else ""
+    return f"{mark}{difference} ({low} to {high})"
 
 
 def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:

@@ -7,7 +7,7 @@ WORKDIR/
   checkpoints/   see `koalagan.training.checkpoint`
   tensorboard/   event files: train/ and validation/
   export/        the SavedModel, written at the end
-  metrics.json   the evaluation, with table.md, pictures.csv and grid.png beside it
+  metrics.json   the evaluation, with table.md, pictures.csv, pictures.jsonl and grid.png beside
 """
 
 import contextlib

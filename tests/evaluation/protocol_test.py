@@ -83,9 +83,10 @@ def test_batches_do_not_change_the_numbers(pictures, tmp_path):
 def test_metrics_are_written_with_data_and_versions(pictures, tmp_path):
     result = run({}, pictures, str(tmp_path / "new" / "folder"))
     written = tmp_path / "new" / "folder"
-    assert sorted(os.listdir(written)) == ["grid.png", "metrics.json", "pictures.csv", "table.md"]
+    names = ["grid.png", "metrics.json", "pictures.csv", "pictures.jsonl", "table.md"]
+    assert sorted(os.listdir(written)) == names
     assert json.loads((written / "metrics.json").read_text()) == result
-    assert list(result) == ["rows", "truth", "differences", "data", "versions"]
+    assert list(result) == ["rows", "truth", "intervals", "data", "versions"]
     assert result["data"] == {"dataset": "photographs", "split": "all"}
     assert result["versions"]["tensorflow"] == tf.__version__
     assert {"koalagan", "keras", "numpy", "python"} < set(result["versions"])
@@ -103,23 +104,41 @@ def test_every_picture_is_written(pictures, tmp_path):
         for metric in ("ssim", "ciede2000", "ab_mae"):
             values = [float(line[metric]) for line in lines[number::2]]
             assert np.mean(values) == pytest.approx(row[metric], rel=1e-4, abs=1e-6)
+    objects = map(json.loads, (tmp_path / "pictures.jsonl").read_text().splitlines())
+    objects = list(objects)
+    assert [(one["picture"], one["model"]) for one in objects] == [
+        (name, model) for name in names for model in ("gray", "half")
+    ]
+    for one, line in zip(objects, lines, strict=True):
+        assert list(one) == list(line)
+        assert one["ssim"] == pytest.approx(float(line["ssim"]), rel=1e-5)
     run({}, pictures, str(tmp_path))
     assert (tmp_path / "pictures.csv").read_text().splitlines()[2].startswith("1,gray,")
+    assert json.loads((tmp_path / "pictures.jsonl").read_text().splitlines()[1])["picture"] == 1
 
 
 def test_the_first_model_is_compared_with_the_others(pictures, tmp_path):
     models = {"half": oracle(pictures, 0.5), "perfect": oracle(pictures)}
     result = run(models, pictures, str(tmp_path))
     gray, half, perfect = result["rows"]
-    differences = result["differences"]
-    assert differences["first"] == "half"
-    assert [row["model"] for row in differences["rows"]] == ["gray", "perfect"]
-    for row, other in zip(differences["rows"], (gray, perfect), strict=True):
+    differences = result["intervals"]["differences"]
+    assert [(row["first"], row["model"]) for row in differences] == [
+        ("half", "gray"),
+        ("half", "perfect"),
+    ]
+    for row, other in zip(differences, (gray, perfect), strict=True):
         for metric in ("psnr", "psnr_pooled", "ssim", "ssim_ab", "ciede2000", "ab_mae"):
             difference, low, high = row[metric]
             assert difference == pytest.approx(half[metric] - other[metric], abs=1e-4)
             assert low <= difference <= high
-    assert run({}, pictures, str(tmp_path))["differences"]["rows"] == []
+    for row, limits in zip(result["rows"], result["intervals"]["rows"], strict=True):
+        assert row["model"] == limits["model"]
+        for metric, (low, high) in list(limits.items())[1:]:
+            assert low <= row[metric] + 1e-4 and row[metric] - 1e-4 <= high
+    assert run({}, pictures, str(tmp_path))["intervals"]["differences"] == []
+    none = run(models, pictures, str(tmp_path), compare="none")["intervals"]["differences"]
+    every = run(models, pictures, str(tmp_path), compare="pairs")["intervals"]["differences"]
+    assert none == [] and [row["model"] for row in every] == ["gray", "gray", "half"]
 
 
 def test_grid_shows_gray_then_models_then_truth(pictures, tmp_path):

@@ -56,7 +56,7 @@ def test_the_command_compares_models_on_a_folder(photographs, model, tmp_path, c
     assert result["data"]["models"][one]["saved_model"] == os.path.join(model, "export")
     printed = capsys.readouterr().out
     assert (tmp_path / "out" / "table.md").read_text() in printed
-    for name in ("metrics.json", "table.md", "pictures.csv", "grid.png"):
+    for name in ("metrics.json", "table.md", "pictures.csv", "pictures.jsonl", "grid.png"):
         assert str(tmp_path / "out" / name) in printed and (tmp_path / "out" / name).exists()
 
 

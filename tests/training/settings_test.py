@@ -7,9 +7,11 @@ import pytest
 
 from koalagan import options
 from koalagan.errors import UserError
+from koalagan.evaluation import intervals
+from koalagan.evaluation.settings import EvaluationSettings
 from koalagan.exporting import formats
 from koalagan.exporting.settings import ExportSettings
-from koalagan.models import GENERATORS
+from koalagan.models import GENERATORS, heads
 from koalagan.models.generators import resnet18_unet
 from koalagan.training import schedules, state
 from koalagan.training.resolving import resolve
@@ -103,6 +105,8 @@ def test_every_experiment_is_a_run(path, monkeypatch):
         (RunSettings, "learning_rate_schedule", schedules.SCHEDULES),
         (RunSettings, "output_activation", resnet18_unet.OUTPUT_ACTIVATIONS),
         (RunSettings, "upsampling", resnet18_unet.UPSAMPLINGS),
+        (RunSettings, "head", heads.HEADS),
+        (EvaluationSettings, "compare", intervals.COMPARISONS),
         (ExportSettings, "format", ["savedmodel", *formats.FORMATS]),
         (ExportSettings, "export_dtype", formats.FORMATS["tflite"].dtypes),
     ],

@@ -1,11 +1,12 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Differences of two models and their intervals, against a bootstrap written out."""
+"""Intervals of models and of their differences, against a bootstrap written out."""
 
 import numpy as np
 import pytest
 
-from koalagan.evaluation import differences
+from koalagan.evaluation import intervals
 
+PAIR = ("koala", "gray")
 COUNT = 60
 GRAY = 5  # pictures without color
 
@@ -44,7 +45,7 @@ def resampled(statistic):
 
 
 def test_differences_and_their_intervals(measured):
-    (row,) = differences.compare(measured, "koala")["rows"]
+    (row,) = intervals.compare(measured, [PAIR])
     gray, koala = measured["gray"], measured["koala"]
 
     def pooled(rows):
@@ -64,10 +65,10 @@ def test_differences_and_their_intervals(measured):
     def mean(metric):
         return lambda rows: (koala[metric] - gray[metric])[rows].mean()
 
-    assert row["model"] == "gray"
+    assert (row["first"], row["model"]) == PAIR
     statistics = {"psnr_pooled": pooled, "psnr": psnr, "colorfulness_gap": gap}
     statistics |= {name: mean(name) for name in ("ssim", "ssim_ab", "ciede2000", "ab_mae")}
-    assert set(row) == {"model", *statistics}
+    assert set(row) == {"first", "model", *statistics}
     for metric, statistic in statistics.items():
         difference, *interval = row[metric]
         assert difference == pytest.approx(statistic(np.arange(COUNT)), rel=1e-5)
@@ -75,9 +76,44 @@ def test_differences_and_their_intervals(measured):
         np.testing.assert_allclose(interval, expected, atol=0.06 * np.ptp(expected))
 
 
+def test_the_intervals_of_a_model(measured):
+    gray, koala = intervals.of_models(measured)
+    assert (gray["model"], koala["model"]) == ("gray", "koala")
+    values = measured["koala"]
+
+    def psnr(rows):
+        return decibels(values["squared_error"][rows[rows >= GRAY]]).mean()
+
+    def gap(rows):
+        return abs((values["colorfulness"] - values["truth_colorfulness"])[rows].mean())
+
+    def mean(metric):
+        return lambda rows: values[metric][rows].mean()
+
+    statistics = {
+        "psnr": psnr,
+        "psnr_pooled": lambda rows: decibels(values["squared_error"][rows].mean()),
+        "colorfulness_gap": gap,
+    }
+    names = ("ssim", "ssim_ab", "colorfulness", "ciede2000", "ab_mae")
+    statistics |= {name: mean(name) for name in names}
+    assert set(koala) == {"model", *statistics}
+    for metric, statistic in statistics.items():
+        expected = resampled(statistic)
+        np.testing.assert_allclose(koala[metric], expected, atol=0.06 * np.ptp(expected))
+
+
+def test_pairs_that_are_compared():
+    names = ["gray", "a", "b"]
+    assert intervals.pairs(names, "first") == [("a", "gray"), ("a", "b")]
+    assert intervals.pairs(names, "pairs") == [("a", "gray"), ("b", "gray"), ("b", "a")]
+    assert intervals.pairs(names, "none") == intervals.pairs(["gray"], "pairs") == []
+    assert intervals.pairs(["gray"], "first") == []
+
+
 def test_hard_pictures_do_not_widen_the_interval_of_a_difference(measured):
     """Each model alone is uncertain by decibels; their difference is not."""
-    (row,) = differences.compare(measured, "koala")["rows"]
+    (row,) = intervals.compare(measured, [PAIR])
     _, low, high = row["psnr_pooled"]
     errors = measured["koala"]["squared_error"]
     alone = resampled(lambda rows: decibels(errors[rows].mean()))
@@ -90,18 +126,19 @@ def test_few_pictures_with_color_and_none(measured, few, psnr):
         model: {metric: column[few] for metric, column in values.items()}
         for model, values in measured.items()
     }
-    (row,) = differences.compare(some, "koala")["rows"]
+    (row,) = intervals.compare(some, [PAIR])
+    limits = intervals.of_models(some)[0]
     if psnr is None:
-        assert row["psnr"] is None
+        assert row["psnr"] is None and limits["psnr"] is None
     else:
         assert len(set(row["psnr"])) == 1  # that of the only picture with color
     assert all(np.isfinite(row["psnr_pooled"]))
 
 
 def test_many_pictures_are_resampled_in_parts(measured, monkeypatch):
-    (row,) = differences.compare(measured, "koala")["rows"]
-    monkeypatch.setattr(differences, "_NUMBERS_AT_A_TIME", 60 * 7)
-    (parts,) = differences.compare(measured, "koala")["rows"]
-    assert parts.pop("model") == row.pop("model")
+    (row,) = intervals.compare(measured, [PAIR])
+    monkeypatch.setattr(intervals, "_NUMBERS_AT_A_TIME", 60 * 7)
+    (parts,) = intervals.compare(measured, [PAIR])
+    assert (parts.pop("model"), parts.pop("first")) == (row.pop("model"), row.pop("first"))
     for metric, values in row.items():
         assert parts[metric] == pytest.approx(values)

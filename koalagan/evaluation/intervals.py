@@ -1,0 +1,157 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""How far other pictures of the same kind would have changed what was measured.
+
+Pictures are resampled: SciPy's percentile bootstrap (Efron and Tibshirani, An Introduction to the
+Bootstrap, 1993, section 13.3). Two models are measured on the same pictures, some of which are
+harder for both, so that it is their difference on each picture that is resampled. Intervals say
+nothing of how much another training of the same model would differ.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from koalagan.evaluation import metrics
+
+RESAMPLINGS = 10_000
+CONFIDENCE = 0.95
+COMPARISONS = ("first", "pairs", "none")
+_MEANS = ("ssim", "ssim_ab", "ciede2000", "ab_mae")
+# Resampled numbers in memory at a time, 80 MB.
+_NUMBERS_AT_A_TIME = 10**7
+
+
+def of_models(measured: Mapping[str, Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
+    """The intervals of every model's row of `metrics.json`.
+
+    Args:
+        measured: metrics of every picture, from `metrics.join`, by the names of models.
+
+    Returns:
+        For each model `{"model": name, metric: [low, high], ...}`; None for a PSNR without pictures
+        that have color, and twice the value itself where a single picture was measured.
+    """
+    rows = []
+    for name, values in measured.items():
+        samples = {
+            "psnr": (_mean_of_one, _colored_decibels(values)),
+            "psnr_pooled": (_pooled_of_one, values["squared_error"]),
+            "colorfulness": (_mean_of_one, values["colorfulness"]),
+            "colorfulness_gap": (
+                _gap_of_one,
+                values["colorfulness"],
+                values["truth_colorfulness"],
+            ),
+            **{metric: (_mean_of_one, values[metric]) for metric in _MEANS},
+        }
+        found = {metric: _interval(*sample) for metric, sample in samples.items()}
+        limits = {metric: value and value[1:] for metric, value in found.items()}
+        rows.append({"model": name, **limits})
+    return rows
+
+
+def compare(
+    measured: Mapping[str, Mapping[str, np.ndarray]], pairs: Sequence[tuple[str, str]]
+) -> list[dict[str, Any]]:
+    """What one model has more than another, by metric.
+
+    Args:
+        measured: metrics of every picture, from `metrics.join`, by the names of models.
+        pairs: the names of the two, for each row.
+
+    Returns:
+        For each pair `{"first": name, "model": name, metric: [difference, low, high], ...}` with
+        the limits of the interval. They are the difference itself where a single picture was
+        measured; None for a PSNR without pictures that have color.
+    """
+    return [
+        {"first": first, "model": other, **_row(measured[first], measured[other])}
+        for first, other in pairs
+    ]
+
+
+def pairs(names: Sequence[str], comparison: str) -> list[tuple[str, str]]:
+    """Which models are compared.
+
+    Args:
+        names: of all models, gray first.
+        comparison: "first" compares the first model after gray with all others, "pairs" each model
+            with those before it, "none" none.
+    """
+    if comparison == "none" or len(names) < 2:
+        return []
+    if comparison == "pairs":
+        return [(later, earlier) for earlier, later in itertools.combinations(names, 2)]
+    gray, first, *others = names
+    return [(first, other) for other in (gray, *others)]
+
+
+def _row(mine: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    row = {
+        "psnr": _interval(_mean, _colored_decibels(mine), _colored_decibels(other)),
+        "psnr_pooled": _interval(_pooled, mine["squared_error"], other["squared_error"]),
+        "colorfulness_gap": _interval(
+            _gap, mine["colorfulness"], other["colorfulness"], mine["truth_colorfulness"]
+        ),
+    }
+    for name in _MEANS:
+        row[name] = _interval(_mean, mine[name], other[name])
+    return row
+
+
+def _colored_decibels(values: Mapping[str, np.ndarray]) -> np.ndarray:
+    return _decibels(values["squared_error"][values["chroma"] >= metrics.MIN_CHROMA])
+
+
+def _interval(statistic: Callable[..., np.ndarray], *samples: np.ndarray) -> list[float] | None:
+    """A statistic of paired samples and the limits of its interval, the same in every run."""
+    import scipy.stats  # Importing it takes a second, and `koalagan.load` imports this module.
+
+    count = len(samples[0])
+    if not count:
+        return None
+    value = float(statistic(*samples, axis=-1))
+    if count == 1:  # SciPy refuses it.
+        return [value] * 3
+    interval = scipy.stats.bootstrap(
+        samples,
+        statistic,
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLINGS,
+        batch=max(1, _NUMBERS_AT_A_TIME // count),
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=0,
+    ).confidence_interval
+    return [value, float(interval.low), float(interval.high)]
+
+
+def _mean_of_one(values: np.ndarray, axis: int) -> np.ndarray:
+    return np.mean(values, axis=axis)
+
+
+def _pooled_of_one(squared_error: np.ndarray, axis: int) -> np.ndarray:
+    return _decibels(np.mean(squared_error, axis=axis))
+
+
+def _gap_of_one(values: np.ndarray, truth: np.ndarray, axis: int) -> np.ndarray:
+    return np.abs(np.mean(values - truth, axis=axis))
+
+
+def _mean(mine: np.ndarray, other: np.ndarray, axis: int) -> np.ndarray:
+    return _mean_of_one(mine - other, axis)
+
+
+def _pooled(mine: np.ndarray, other: np.ndarray, axis: int) -> np.ndarray:
+    return _pooled_of_one(mine, axis) - _pooled_of_one(other, axis)
+
+
+def _gap(mine: np.ndarray, other: np.ndarray, truth: np.ndarray, axis: int) -> np.ndarray:
+    return _gap_of_one(mine, truth, axis) - _gap_of_one(other, truth, axis)
+
+
+def _decibels(squared_error: np.ndarray) -> np.ndarray:
+    return np.asarray(metrics.decibels(squared_error))
