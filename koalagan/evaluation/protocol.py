@@ -22,8 +22,9 @@ import koalagan
 from koalagan import files, progress
 from koalagan.color import lab
 from koalagan.errors import UserError
-from koalagan.evaluation import intervals, metrics, tables
+from koalagan.evaluation import distributions, intervals, metrics, tables
 from koalagan.evaluation.grids import picture_grid
+from koalagan.models import picture_features
 
 # From L, float32 [B, H, W, 1], to ab [B, H, W, 2].
 Predictor = Callable[[tf.Tensor], tf.Tensor]
@@ -39,6 +40,7 @@ def evaluate_models(
     output_dir: str,
     ids: Sequence[str] | None = None,
     compare: str = "first",
+    features: str = "none",
     batch_size: int = 16,
     grid_rows: int = 8,
 ) -> dict[str, Any]:
@@ -55,6 +57,8 @@ def evaluate_models(
         output_dir: made if absent; its older results are replaced.
         ids: the names of the pictures; None for their numbers.
         compare: which models are compared with each other (see `intervals.pairs`).
+        features: the network of `picture_features.NETWORKS` by whose features the distributions of
+            the pictures are compared, or "none".
         batch_size: pictures that a predictor is given at once.
         grid_rows: how many pictures, spread evenly over all, the grid shows.
 
@@ -71,12 +75,15 @@ def evaluate_models(
             f"pictures of {height}x{width} are too small to measure: --image_size must be at least "
             f"{_SSIM_WINDOW}."
         )
+    if features != "none" and len(pictures) < 2:
+        raise UserError("one picture has no distribution: leave --features out.")
     try:
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         shown = np.linspace(0, len(pictures) - 1, min(grid_rows, len(pictures))).astype(int)
-        rows, columns, joined = [], {}, {}
+        describe = None if features == "none" else picture_features.load(features)
+        rows, columns, joined, described = [], {}, {}, {}
         for name, predict in {tables.GRAY: _gray, **models}.items():
-            measured = _measure(name, predict, pictures, batch_size)
+            measured, described[name] = _measure(name, predict, pictures, batch_size, describe)
             rows.append({"model": name, **metrics.aggregate(measured)})
             joined[name] = metrics.join(measured)
             columns[name] = _colorize(name, predict, pictures[shown])
@@ -88,6 +95,11 @@ def evaluate_models(
                 "resamplings": intervals.RESAMPLINGS,
                 "rows": intervals.of_models(joined),
                 "differences": intervals.compare(joined, intervals.pairs(list(joined), compare)),
+            },
+            "distributions": describe
+            and {
+                "features": picture_features.NETWORKS[features].title,
+                "rows": _distances(described, _described(pictures, batch_size, describe)),
             },
             "data": data,
             "versions": versions(),
@@ -131,17 +143,47 @@ def _measure_batch() -> Callable[..., dict[str, tf.Tensor]]:
 
 
 def _measure(
-    name: str, predict: Predictor, pictures: np.ndarray, batch_size: int
-) -> list[dict[str, np.ndarray]]:
-    measured = []
+    name: str,
+    predict: Predictor,
+    pictures: np.ndarray,
+    batch_size: int,
+    describe: Callable[[tf.Tensor], tf.Tensor] | None,
+) -> tuple[list[dict[str, np.ndarray]], np.ndarray | None]:
+    """What `metrics.measure` gives of each batch, and the features of the colored pictures."""
+    measured, described = [], []
     with progress.bar(f"evaluate {name}", len(pictures)) as bar:
         for start in range(0, len(pictures), batch_size):
             truth = tf.constant(pictures[start : start + batch_size])
             L, ab = lab.rgb_to_lab(truth)
-            batch = _measure_batch()(truth, L, ab, _predict(name, predict, L))
+            predicted = _predict(name, predict, L)
+            batch = _measure_batch()(truth, L, ab, predicted)
             measured.append({metric: values.numpy() for metric, values in batch.items()})
+            if describe:
+                described.append(describe(lab.lab_to_rgb(L, predicted)).numpy())
             bar.update(len(truth))
-    return measured
+    return measured, np.concatenate(described) if described else None
+
+
+def _described(
+    pictures: np.ndarray, batch_size: int, describe: Callable[[tf.Tensor], tf.Tensor]
+) -> np.ndarray:
+    """The features of the true pictures."""
+    described = []
+    with progress.bar("features", len(pictures)) as bar:
+        for start in range(0, len(pictures), batch_size):
+            described.append(describe(tf.constant(pictures[start : start + batch_size])).numpy())
+            bar.update(len(described[-1]))
+    return np.concatenate(described)
+
+
+def _distances(described: Mapping[str, np.ndarray], truth: np.ndarray) -> list[dict[str, Any]]:
+    truth = truth.astype(np.float64)
+    rows = []
+    for name, features in described.items():
+        pair = features.astype(np.float64), truth
+        fid, kid = distributions.frechet_distance(*pair), distributions.kernel_distance(*pair)
+        rows.append({"model": name, "fid": fid, "kid": kid})
+    return rows
 
 
 def _colorize(name: str, predict: Predictor, pictures: np.ndarray) -> np.ndarray:

@@ -23,6 +23,12 @@ class EvaluationSettings(PictureSettings):
         "pairs, or none.",
         choices=("first", "pairs", "none"),
     )
+    features: str = option(
+        "none",
+        "Also measure how far the colored pictures as a whole are from the true ones (FID and KID) "
+        "by the features of this classifier; inception_v3 is downloaded.",
+        choices=("none", "efficientnet_lite2", "inception_v3"),
+    )
     image_size: int | None = option(
         None, "Side of the pictures (default: what the models were exported for).", minimum=8
     )

@@ -42,6 +42,8 @@ def format_table(result: Mapping[str, Any]) -> str:
     # Earlier versions wrote results without them.
     if known := result.get("intervals"):
         lines += ["", *_intervals(known), *_differences(known)]
+    if known := result.get("distributions"):
+        lines += ["", *_distributions(known)]
     return "\n".join(lines) + "\n"
 
 
@@ -124,6 +126,17 @@ def _difference(name: str, value: Sequence[float] | None) -> str:
     difference, low, high = (f"{number:+.{digits}f}" for number in value)
     mark = f"{_NOT_TOLD} " if value[1] <= 0 <= value[2] else ""
     return f"{mark}{difference} ({low} to {high})"
+
+
+def _distributions(known: Mapping[str, Any]) -> list[str]:
+    """The distances of the distributions of pictures, which are lower for a better model."""
+    features = known["features"]
+    cells = [["model", f"FID ({features})", f"KID x 1000 ({features})"]]
+    cells += [
+        [_cell("model", row["model"]), f"{row['fid']:.2f}", f"{1000 * row['kid']:.2f}"]
+        for row in known["rows"]
+    ]
+    return _aligned(cells)
 
 
 def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:

@@ -24,6 +24,7 @@ def evaluate_saved_models(
     on_bad_picture: str = "fail",
     store_dir: str | None = None,
     compare: str = "first",
+    features: str = "none",
     batch_size: int = 16,
 ) -> dict[str, Any]:
     """Measures exported models, gray first; prepares the pictures where they are not prepared yet.
@@ -32,7 +33,7 @@ def evaluate_saved_models(
         saved_models: folders of exported models, or of their runs.
         dataset: a TFDS name, or "folder".
         split: in TFDS's slice syntax.
-        output_dir, compare, batch_size: see `protocol.evaluate_models`.
+        output_dir, compare, features, batch_size: see `protocol.evaluate_models`.
         data_dir, download: see `sources.open_source`.
         image_size: side of the pictures; None for what the models were exported for.
         resize, on_bad_picture, store_dir: see `store.prepare`.
@@ -60,6 +61,7 @@ def evaluate_saved_models(
         output_dir=output_dir,
         ids=prepared.ids(),
         compare=compare,
+        features=features,
         batch_size=batch_size,
     )
 

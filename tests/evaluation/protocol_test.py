@@ -13,7 +13,8 @@ from PIL import Image
 
 from koalagan.color import lab
 from koalagan.errors import UserError
-from koalagan.evaluation import protocol, tables
+from koalagan.evaluation import distributions, protocol, tables
+from koalagan.models import picture_features
 
 ROW = [
     "model",
@@ -86,7 +87,7 @@ def test_metrics_are_written_with_data_and_versions(pictures, tmp_path):
     names = ["grid.png", "metrics.json", "pictures.csv", "pictures.jsonl", "table.md"]
     assert sorted(os.listdir(written)) == names
     assert json.loads((written / "metrics.json").read_text()) == result
-    assert list(result) == ["rows", "truth", "intervals", "data", "versions"]
+    assert list(result) == ["rows", "truth", "intervals", "distributions", "data", "versions"]
     assert result["data"] == {"dataset": "photographs", "split": "all"}
     assert result["versions"]["tensorflow"] == tf.__version__
     assert {"koalagan", "keras", "numpy", "python"} < set(result["versions"])
@@ -139,6 +140,26 @@ def test_the_first_model_is_compared_with_the_others(pictures, tmp_path):
     none = run(models, pictures, str(tmp_path), compare="none")["intervals"]["differences"]
     every = run(models, pictures, str(tmp_path), compare="pairs")["intervals"]["differences"]
     assert none == [] and [row["model"] for row in every] == ["gray", "gray", "half"]
+
+
+def test_distributions_of_the_pictures(pictures, tmp_path):
+    models = {"half": oracle(pictures, 0.5), "perfect": oracle(pictures)}
+    result = run(models, pictures, str(tmp_path), features="efficientnet_lite2", batch_size=2)
+    known = result["distributions"]
+    assert known["features"] == "EfficientNet-Lite2"
+    gray, half, perfect = known["rows"]
+    assert [row["model"] for row in known["rows"]] == ["gray", "half", "perfect"]
+    describe = picture_features.load("efficientnet_lite2")
+    L, ab = lab.rgb_to_lab(pictures)
+    colored = describe(lab.lab_to_rgb(L, 0.5 * ab)).numpy().astype(np.float64)
+    truth = describe(tf.constant(pictures)).numpy().astype(np.float64)
+    assert half["fid"] == pytest.approx(distributions.frechet_distance(colored, truth), rel=1e-3)
+    assert half["kid"] == pytest.approx(distributions.kernel_distance(colored, truth), rel=1e-3)
+    assert gray["fid"] > half["fid"] > perfect["fid"] == pytest.approx(0.0, abs=1e-3)
+    table = (tmp_path / "table.md").read_text()
+    assert "FID (EfficientNet-Lite2)" in table and "KID x 1000 (EfficientNet-Lite2)" in table
+    with pytest.raises(UserError, match="one picture has no distribution"):
+        run({}, pictures[:1], str(tmp_path), features="efficientnet_lite2")
 
 
 def test_grid_shows_gray_then_models_then_truth(pictures, tmp_path):

@@ -4,8 +4,10 @@
 import dataclasses
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
@@ -154,3 +156,29 @@ def pictures(count=2, height=64, width=64, seed=0) -> tf.Tensor:
         )
         stack = stack + tf.image.resize(noise, (height, width), "bicubic")
     return tf.clip_by_value(tf.cast(stack, tf.float32), -1.0, 1.0)
+
+
+def write_keras_2_file(network: keras.Model, path: Path) -> None:
+    """Draws weights for a network and writes them in the format of Keras 2, which Keras publishes
+    the weights of its applications in.
+    """
+    random = np.random.default_rng(9)
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [layer.name.encode() for layer in network.layers]
+        file.attrs["backend"] = b"tensorflow"
+        file.attrs["keras_version"] = b"2.0.4"
+        for layer in network.layers:
+            group = file.create_group(layer.name)
+            names = []
+            for weight in layer.weights:
+                if weight.name == "moving_variance":
+                    value = random.uniform(0.3, 2.0, weight.shape)
+                elif weight.name == "kernel":
+                    fan_in = np.prod(weight.shape[:-1])
+                    value = random.normal(0, (2 / fan_in) ** 0.5, weight.shape)
+                else:
+                    value = random.normal(0.05, 0.2, weight.shape)
+                weight.assign(value)
+                names.append(f"{layer.name}/{weight.name}:0".encode())
+                group.create_dataset(names[-1].decode(), data=value.astype(np.float32))
+            group.attrs["weight_names"] = names

@@ -11,7 +11,7 @@ from koalagan.evaluation import intervals
 from koalagan.evaluation.settings import EvaluationSettings
 from koalagan.exporting import formats
 from koalagan.exporting.settings import ExportSettings
-from koalagan.models import GENERATORS, heads
+from koalagan.models import GENERATORS, heads, picture_features
 from koalagan.models.generators import resnet18_unet
 from koalagan.training import schedules, state
 from koalagan.training.resolving import resolve
@@ -107,6 +107,7 @@ def test_every_experiment_is_a_run(path, monkeypatch):
         (RunSettings, "upsampling", resnet18_unet.UPSAMPLINGS),
         (RunSettings, "head", heads.HEADS),
         (EvaluationSettings, "compare", intervals.COMPARISONS),
+        (EvaluationSettings, "features", ["none", *picture_features.NETWORKS]),
         (ExportSettings, "format", ["savedmodel", *formats.FORMATS]),
         (ExportSettings, "export_dtype", formats.FORMATS["tflite"].dtypes),
     ],

@@ -117,8 +117,14 @@ def fetch(weights: str) -> None:
     Raises:
         UserError: it cannot be downloaded.
     """
-    if weights == "imagenet" and not os.path.isfile(_imagenet_path()):
-        _download_imagenet(_imagenet_path())
+    if weights == "imagenet":
+        downloads.fetch_keras_file(
+            _IMAGENET_FILE,
+            IMAGENET_URL,
+            IMAGENET_MD5,
+            " and pass --embedding_weights=imagenet, or set --embedding_weights to slim:PATH, the "
+            "path of a .weights.h5 file, or random",
+        )
 
 
 def fingerprint(weights: str) -> str:
@@ -135,7 +141,7 @@ def fingerprint(weights: str) -> str:
     if weights == "random":
         return _RANDOM_VERSION
     if weights == "imagenet":
-        path = _imagenet_path()
+        path = downloads.keras_path(_IMAGENET_FILE)
         if not os.path.isfile(path) or files.digest([path], "md5") == IMAGENET_MD5:
             return "imagenet"
         return fingerprint_of("imagenet", [path])
@@ -211,15 +217,9 @@ def _set_random(model: keras.Model) -> None:
     logits.bias.assign(np.zeros(logits.bias.shape))
 
 
-def _imagenet_path() -> str:
-    """The path of the file in Keras's cache, which may not exist."""
-    home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
-    return os.path.join(os.path.expanduser(home), "models", _IMAGENET_FILE)
-
-
 @channels_last()
 def _load_imagenet(model: keras.Model) -> None:
-    path = _imagenet_path()
+    path = downloads.keras_path(_IMAGENET_FILE)
     fetch("imagenet")
     if files.digest([path], "md5") != IMAGENET_MD5:
         logging.warning("%s is not the file that Keras publishes; it is used nevertheless", path)
@@ -243,25 +243,3 @@ def _load_imagenet(model: keras.Model) -> None:
             # the mean of the others, and carries no information into the fusion.
             values = [np.insert(value, 0, 0.0, axis=-1) for value in values]
         target.set_weights(values)
-
-
-def _download_imagenet(path: str) -> None:
-    folder, name = os.path.split(path)
-    try:
-        os.makedirs(folder, exist_ok=True)
-        # Under another name until complete, so that the final name never holds half a file.
-        with downloads.time_limit():
-            partial = keras.utils.get_file(
-                f"{name}.partial",
-                IMAGENET_URL,
-                file_hash=IMAGENET_MD5,
-                cache_dir=os.path.dirname(folder),
-                cache_subdir=os.path.basename(folder),
-            )
-        os.replace(partial, path)
-    except Exception as error:  # get_file raises a bare Exception when the network fails
-        raise UserError(
-            f"{_IMAGENET_FILE} could not be downloaded: put the file from {IMAGENET_URL} at "
-            f"{path} and pass --embedding_weights=imagenet, or set --embedding_weights to "
-            "slim:PATH, the path of a .weights.h5 file, or random."
-        ) from error

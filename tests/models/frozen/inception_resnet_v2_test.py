@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.published import graph, one_sentence, pictures
+from helpers.published import graph, one_sentence, pictures, write_keras_2_file
 from helpers.slim import SlimNetwork, training_variables, write_checkpoint, write_v2
 
 from koalagan.errors import UserError
@@ -192,27 +192,8 @@ def imagenet_file(tmp_path_factory):
     network = keras.applications.InceptionResNetV2(
         weights=None, classes=1000, classifier_activation=None
     )
-    random = np.random.default_rng(9)
     path = tmp_path_factory.mktemp("imagenet") / IMAGENET_FILE
-    with h5py.File(path, "w") as file:
-        file.attrs["layer_names"] = [layer.name.encode() for layer in network.layers]
-        file.attrs["backend"] = b"tensorflow"
-        file.attrs["keras_version"] = b"2.0.4"
-        for layer in network.layers:
-            group = file.create_group(layer.name)
-            names = []
-            for weight in layer.weights:
-                if weight.name == "moving_variance":
-                    value = random.uniform(0.3, 2.0, weight.shape)
-                elif weight.name == "kernel":
-                    fan_in = np.prod(weight.shape[:-1])
-                    value = random.normal(0, (2 / fan_in) ** 0.5, weight.shape)
-                else:
-                    value = random.normal(0.05, 0.2, weight.shape)
-                weight.assign(value)
-                names.append(f"{layer.name}/{weight.name}:0".encode())
-                group.create_dataset(names[-1].decode(), data=value.astype(np.float32))
-            group.attrs["weight_names"] = names
+    write_keras_2_file(network, path)
     rgb = tf.image.grayscale_to_rgb(tf.image.resize(pictures(1, 80, 80), (299, 299)))
     yield path, network(rgb, training=False).numpy()
     shutil.rmtree(path.parent)
