@@ -18,7 +18,7 @@ from koalagan.evaluation import metrics
 RESAMPLINGS = 10_000
 CONFIDENCE = 0.95
 COMPARISONS = ("first", "pairs", "none")
-_MEANS = ("ssim", "ssim_ab", "ciede2000", "ab_mae")
+_MEANS = ("ssim", "ssim_ab", "ciede2000", "ab_mae", *metrics.ACCURACIES, "stray_color")
 # Resampled numbers in memory at a time, 80 MB.
 _NUMBERS_AT_A_TIME = 10**7
 

@@ -6,6 +6,9 @@ The protocol, because published numbers are often not comparable:
   float L, converted to RGB by `lab.lab_to_rgb` and rounded to uint8: what a viewer sees.
 * PSNR, SSIM, colorfulness and CIEDE2000 compare these two pictures. SSIM of ab and the mean |ab|
   error are computed on the predictor's own output, before gamut mapping.
+* Color accuracy is the share of pixels whose CIEDE2000 to the truth is at most 10, and 20, and the
+  area under the curve of that share over limits from 0 to 50, relative to that of all pixels right.
+* Stray color is in `koalagan.evaluation.stray_color`.
 * PSNR is averaged only over the pictures that have color: any model predicts a grayscale picture
   almost perfectly, and its near-infinite PSNR would dominate the mean. The pooled PSNR is that of
   the squared error over all pictures together. All other metrics are means over all pictures.
@@ -27,11 +30,16 @@ import numpy as np
 import tensorflow as tf
 
 from koalagan.color import lab
+from koalagan.evaluation import stray_color
 
 # JSON has no infinity. One channel of one pixel off by one level in a 256x256 picture is 101 dB.
 MAX_PSNR = 100.0
 # Mean chroma, in Lab units, from which a picture counts as having color.
 MIN_CHROMA = 1.0
+# The last limit of the curve of color accuracy, in CIEDE2000.
+_LARGEST_DIFFERENCE = 50.0
+
+ACCURACIES = ("within_10", "within_20", "accuracy_area")
 
 _WHOLE_PICTURE = (-3, -2, -1)
 
@@ -51,6 +59,7 @@ def measure(
     """
     predicted_rgb = lab.lab_to_rgb(truth_L, predicted_ab)
     predicted_ab = tf.cast(predicted_ab, tf.float32)
+    difference = _ciede2000(truth_rgb, predicted_rgb)
     return {
         "chroma": chroma(truth_ab),
         "squared_error": squared_error(truth_rgb, predicted_rgb),
@@ -58,8 +67,11 @@ def measure(
         "ssim_ab": ssim_ab(truth_ab, predicted_ab),
         "colorfulness": colorfulness(predicted_rgb),
         "truth_colorfulness": colorfulness(truth_rgb),
-        "ciede2000": ciede2000(truth_rgb, predicted_rgb),
+        "ciede2000": _mean_of_pixels(difference),
         "ab_mae": ab_mae(truth_ab, predicted_ab),
+        **color_accuracy(difference),
+        "stray_color": stray_color.stray_color(truth_L, predicted_ab),
+        "truth_stray_color": stray_color.stray_color(truth_L, truth_ab),
     }
 
 
@@ -83,15 +95,17 @@ def aggregate(measured: Sequence[Mapping[str, tf.Tensor]]) -> dict[str, float | 
         "colorfulness_gap": abs(mean["colorfulness"] - mean["truth_colorfulness"]),
         "ciede2000": mean["ciede2000"],
         "ab_mae": mean["ab_mae"],
+        **{name: mean[name] for name in (*ACCURACIES, "stray_color")},
     }
 
 
 def aggregate_truth(measured: Sequence[Mapping[str, tf.Tensor]]) -> dict[str, float | int]:
-    """Aggregates the true pictures: their colorfulness, and how many of them have color."""
+    """Aggregates the true pictures: colorfulness, stray color, and how many have color."""
     joined = join(measured)
     return {
         "colorfulness": float(joined["truth_colorfulness"].mean()),
         "pictures_with_color": int((joined["chroma"] >= MIN_CHROMA).sum()),
+        "stray_color": float(joined["truth_stray_color"].mean()),
     }
 
 
@@ -132,20 +146,44 @@ def colorfulness(rgb: tf.Tensor) -> tf.Tensor:
 
 def chroma(ab: tf.Tensor) -> tf.Tensor:
     """Mean chroma sqrt(a*^2 + b*^2) in Lab units, [B]."""
-    return tf.reduce_mean(tf.norm(_ab_units(ab), axis=-1), axis=(-2, -1))
+    return _mean_of_pixels(tf.norm(lab.ab_units(ab), axis=-1))
 
 
 def ab_mae(truth_ab: tf.Tensor, predicted_ab: tf.Tensor) -> tf.Tensor:
     """Mean of |a* error| and |b* error| in Lab units, [B]."""
-    error = tf.abs(_ab_units(truth_ab) - _ab_units(predicted_ab))
+    error = tf.abs(lab.ab_units(truth_ab) - lab.ab_units(predicted_ab))
     return tf.reduce_mean(error, axis=_WHOLE_PICTURE)
 
 
 def ciede2000(truth_rgb: tf.Tensor, predicted_rgb: tf.Tensor) -> tf.Tensor:
     """Mean CIEDE2000 color difference of uint8 pictures, [B]."""
+    return _mean_of_pixels(_ciede2000(truth_rgb, predicted_rgb))
+
+
+def color_accuracy(difference: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Color accuracy, each [B] from 0 to 1, from the CIEDE2000 of each pixel, [B, H, W].
+
+    Returns:
+        `within_10` and `within_20`, the shares of pixels; `accuracy_area`, the area under the curve
+        of that share over limits from 0 to 50, divided by 50.
+    """
+    shares = {
+        f"within_{limit}": _mean_of_pixels(tf.cast(difference <= limit, tf.float32))
+        for limit in (10, 20)
+    }
+    # A pixel is counted from the limit of its own difference on.
+    counted = tf.maximum(1.0 - difference / _LARGEST_DIFFERENCE, 0.0)
+    return {**shares, "accuracy_area": _mean_of_pixels(counted)}
+
+
+def _ciede2000(truth_rgb: tf.Tensor, predicted_rgb: tf.Tensor) -> tf.Tensor:
     truth = lab.lab_units(*lab.rgb_to_lab(truth_rgb))
     predicted = lab.lab_units(*lab.rgb_to_lab(predicted_rgb))
-    return tf.reduce_mean(color_difference(truth, predicted), axis=(-2, -1))
+    return color_difference(truth, predicted)
+
+
+def _mean_of_pixels(values: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(values, axis=(-2, -1))
 
 
 def color_difference(lab_1: tf.Tensor, lab_2: tf.Tensor) -> tf.Tensor:
@@ -199,10 +237,6 @@ def _saturation(chroma: tf.Tensor) -> tf.Tensor:
     """sqrt(C^7 / (C^7 + 25^7)), written so that it does not overflow float32 for any chroma."""
     ratio = (chroma / 25.0) ** 7
     return tf.sqrt(ratio / (ratio + 1.0))
-
-
-def _ab_units(ab: tf.Tensor) -> tf.Tensor:
-    return lab.lab_units(tf.zeros_like(ab[..., :1]), ab)[..., 1:]
 
 
 def join(measured: Sequence[Mapping[str, tf.Tensor]]) -> dict[str, np.ndarray]:

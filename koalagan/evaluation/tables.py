@@ -25,6 +25,15 @@ _COLUMNS = {
     "ciede2000": "CIEDE2000",
     "ab_mae": "ab error",
 }
+# A second table; earlier versions wrote results without them.
+_MORE_COLUMNS = {
+    "model": "model",
+    "within_10": "within 10",
+    "within_20": "within 20",
+    "accuracy_area": "area",
+    "stray_color": "stray color",
+}
+_FOUR_DIGITS = ("ssim", "ssim_ab", *_MORE_COLUMNS)
 
 
 def format_table(result: Mapping[str, Any]) -> str:
@@ -39,6 +48,11 @@ def format_table(result: Mapping[str, Any]) -> str:
         "of them with color (PSNR is the mean over those); the true colorfulness is "
         f"{truth['colorfulness']:.2f}.",
     ]
+    if "stray_color" in result["rows"][0]:
+        cells = [list(_MORE_COLUMNS.values())]
+        cells += [[_cell(name, row[name]) for name in _MORE_COLUMNS] for row in result["rows"]]
+        truth = result["truth"]["stray_color"]
+        lines += ["", *_aligned(cells), "", f"The stray color of the truth is {truth:.4f}."]
     # Earlier versions wrote results without them.
     if known := result.get("intervals"):
         lines += ["", *_intervals(known), *_differences(known)]
@@ -82,8 +96,9 @@ def pictures_as_json(
 
 def _intervals(known: Mapping[str, Any]) -> list[str]:
     """The limits of every model's means."""
-    names = [name for name in _COLUMNS if name != "model"]
-    cells = [["from - to", *(_COLUMNS[name] for name in names)]]
+    titles = _COLUMNS | _MORE_COLUMNS
+    names = [name for name in titles if name in known["rows"][0] and name != "model"]
+    cells = [["from - to", *(titles[name] for name in names)]]
     for row in known["rows"]:
         limits = [
             "-" if row[name] is None else " - ".join(_cell(name, value) for value in row[name])
@@ -104,8 +119,9 @@ def _differences(known: Mapping[str, Any]) -> list[str]:
     lines = []
     for first in dict.fromkeys(row["first"] for row in rows):
         mine = [row for row in rows if row["first"] == first]
-        names = [name for name in _COLUMNS if name in mine[0] and name != "model"]
-        cells = [[f"{_cell('model', first)} minus", *(_COLUMNS[name] for name in names)]]
+        titles = _COLUMNS | _MORE_COLUMNS
+        names = [name for name in titles if name in mine[0] and name != "model"]
+        cells = [[f"{_cell('model', first)} minus", *(titles[name] for name in names)]]
         for row in mine:
             differences = [_difference(name, row[name]) for name in names]
             cells.append([_cell("model", row["model"]), *differences])
@@ -122,7 +138,7 @@ def _differences(known: Mapping[str, Any]) -> list[str]:
 def _difference(name: str, value: Sequence[float] | None) -> str:
     if value is None:
         return "-"
-    digits = 4 if name.startswith("ssim") else 2
+    digits = 4 if name in _FOUR_DIGITS else 2
     difference, low, high = (f"{number:+.{digits}f}" for number in value)
     mark = f"{_NOT_TOLD} " if value[1] <= 0 <= value[2] else ""
     return f"{mark}{difference} ({low} to {high})"
@@ -153,7 +169,7 @@ def _cell(name: str, value: str | float | None) -> str:
         return "-"
     if name == "model":
         return value.replace("|", "\\|")
-    return f"{value:.4f}" if name.startswith("ssim") else f"{value:.2f}"
+    return f"{value:.4f}" if name in _FOUR_DIGITS else f"{value:.2f}"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from koalagan.evaluation import intervals
 
+SHARES = ("within_10", "within_20", "accuracy_area", "stray_color")
 PAIR = ("koala", "gray")
 COUNT = 60
 GRAY = 5  # pictures without color
@@ -28,6 +29,7 @@ def measured():
             "colorfulness": factor * truth["truth_colorfulness"] + rng.normal(0, 1, COUNT),
             "ciede2000": factor * np.sqrt(hard),
             "ab_mae": factor * np.sqrt(hard) / 2,
+            **{name: rng.uniform(0, 1, COUNT) for name in SHARES},
         }
 
     return {"gray": model(1.0), "koala": model(0.8)}
@@ -67,7 +69,7 @@ def test_differences_and_their_intervals(measured):
 
     assert (row["first"], row["model"]) == PAIR
     statistics = {"psnr_pooled": pooled, "psnr": psnr, "colorfulness_gap": gap}
-    statistics |= {name: mean(name) for name in ("ssim", "ssim_ab", "ciede2000", "ab_mae")}
+    statistics |= {name: mean(name) for name in ("ssim", "ssim_ab", "ciede2000", "ab_mae", *SHARES)}
     assert set(row) == {"first", "model", *statistics}
     for metric, statistic in statistics.items():
         difference, *interval = row[metric]
@@ -95,7 +97,7 @@ def test_the_intervals_of_a_model(measured):
         "psnr_pooled": lambda rows: decibels(values["squared_error"][rows].mean()),
         "colorfulness_gap": gap,
     }
-    names = ("ssim", "ssim_ab", "colorfulness", "ciede2000", "ab_mae")
+    names = ("ssim", "ssim_ab", "colorfulness", "ciede2000", "ab_mae", *SHARES)
     statistics |= {name: mean(name) for name in names}
     assert set(koala) == {"model", *statistics}
     for metric, statistic in statistics.items():

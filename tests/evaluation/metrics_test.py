@@ -11,7 +11,7 @@ import skimage.metrics
 import tensorflow as tf
 
 from koalagan.color import lab
-from koalagan.evaluation import metrics
+from koalagan.evaluation import metrics, stray_color
 
 # Sharma, Wu and Dalal 2005, table 1: L* a* b* of each color and their difference.
 SHARMA = """
@@ -150,10 +150,25 @@ def test_measure_compares_what_is_displayed(pairs):
         "ciede2000": metrics.ciede2000(truth, predicted),
         "ab_mae": metrics.ab_mae(ab, predicted_ab),
         "chroma": metrics.chroma(ab),
+        "stray_color": stray_color.stray_color(L, predicted_ab),
+        "truth_stray_color": stray_color.stray_color(L, ab),
     }.items():
         assert got[name].shape == (2,) and got[name].dtype == tf.float32
         # A level of difference here and there between a graph and eager is rounding.
         np.testing.assert_allclose(got[name], expected, rtol=1e-3, err_msg=name)
+
+
+def test_color_accuracy_is_of_pixels(pairs):
+    truth, L, ab, predicted_ab, predicted = pairs
+    got = metrics.measure(truth, L, ab, predicted_ab)
+    differences = skimage.color.deltaE_ciede2000(*map(skimage.color.rgb2lab, (truth, predicted)))
+    for limit in (10, 20):
+        share = (differences <= limit).mean(axis=(1, 2))
+        np.testing.assert_allclose(got[f"within_{limit}"], share, atol=2 / differences[0].size)
+    limits = np.linspace(0, 50, 2001)
+    curve = (differences[..., None] <= limits).mean(axis=(1, 2))
+    area = np.trapezoid(curve, limits) / 50
+    np.testing.assert_allclose(got["accuracy_area"], area, atol=1e-3)
 
 
 def measured(**changes):
@@ -166,6 +181,11 @@ def measured(**changes):
         truth_colorfulness=[40.0, 2.0],
         ciede2000=[8.0, 1.0],
         ab_mae=[6.0, 1.0],
+        within_10=[0.5, 0.7],
+        within_20=[0.8, 1.0],
+        accuracy_area=[0.6, 0.9],
+        stray_color=[0.3, 0.1],
+        truth_stray_color=[0.2, 0.0],
     )
     return {name: tf.constant(values) for name, values in (batch | changes).items()}
 
@@ -182,6 +202,10 @@ def test_aggregate_by_hand():
         "colorfulness_gap",
         "ciede2000",
         "ab_mae",
+        "within_10",
+        "within_20",
+        "accuracy_area",
+        "stray_color",
     ]
     assert row["pictures"] == 4
     # The second picture, without color, is left out of the mean but not of the pool.
@@ -190,9 +214,12 @@ def test_aggregate_by_hand():
     assert row["ssim"] == pytest.approx(0.95) and row["ssim_ab"] == pytest.approx(0.7)
     assert row["colorfulness"] == pytest.approx(5) and row["colorfulness_gap"] == pytest.approx(16)
     assert row["ciede2000"] == pytest.approx(4.5) and row["ab_mae"] == pytest.approx(3.5)
+    assert row["within_10"] == pytest.approx(0.6) and row["within_20"] == pytest.approx(0.9)
+    assert row["accuracy_area"] == pytest.approx(0.75) and row["stray_color"] == pytest.approx(0.2)
     assert metrics.aggregate_truth([measured(), measured()]) == {
         "colorfulness": pytest.approx(21),
         "pictures_with_color": 2,
+        "stray_color": pytest.approx(0.1),
     }
 
 

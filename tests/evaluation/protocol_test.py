@@ -27,6 +27,10 @@ ROW = [
     "colorfulness_gap",
     "ciede2000",
     "ab_mae",
+    "within_10",
+    "within_20",
+    "accuracy_area",
+    "stray_color",
 ]
 
 
