@@ -20,6 +20,7 @@ from absl import logging
 from koalagan import files
 from koalagan.data import picture_file, tfds_datasets
 from koalagan.data.content_hashes import content_hashes
+from koalagan.data.objects import Objects, objects_feature
 from koalagan.data.picture_folder import PICTURE_EXTENSIONS, list_pictures
 from koalagan.errors import UserError, one_line
 
@@ -35,6 +36,7 @@ class Source:
         identity: JSON-serializable; differs whenever the pictures or their order differ.
         records: starts a new iterator of (picture id, encoded bytes), always in the same order. It
             raises UserError if the data on disk is damaged.
+        objects: reads the objects that the dataset marks, by picture id; None where it marks none.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Source:
     count: int
     identity: dict[str, Any]
     records: Callable[[], Iterator[tuple[str, bytes]]]
+    objects: Callable[[], dict[str, Objects]] | None = None
 
 
 def open_source(
@@ -124,15 +127,15 @@ def _open_tfds(dataset: str, split: str, data_dir: str | None, download: bool) -
     info = builder.info
     image = tfds_datasets.image_feature(dataset, info.features)
     named_by = tfds_datasets.id_feature(info.features)
+    name_wanted = {named_by: True} if named_by else {}
     # Nothing else is read: parsing COCO's boxes takes longer than reading its pictures.
-    wanted = tfds.decode.PartialDecoding(
-        {name: True for name in (image, named_by) if name},
-        decoders={image: tfds.decode.SkipDecoding()},
+    pictures_wanted = tfds.decode.PartialDecoding(
+        {image: True, **name_wanted}, decoders={image: tfds.decode.SkipDecoding()}
     )
     splits = {name: info.splits[name] for name in info.splits}
     parts = _resolve(split, splits, f"the dataset {info.full_name}")
 
-    def records() -> Iterator[tuple[str, bytes]]:
+    def rows(wanted: tfds.decode.PartialDecoding) -> Iterator[tuple[str, dict[str, Any]]]:
         for name, start, stop in parts:
             pictures = builder.as_dataset(
                 split=tfds.core.ReadInstruction(name, from_=start, to=stop, unit="abs"),
@@ -146,12 +149,22 @@ def _open_tfds(dataset: str, split: str, data_dir: str | None, download: bool) -
                     picture = row[named_by] if named_by else f"{name}-{index}"
                     if isinstance(picture, bytes):
                         picture = picture.decode(errors="replace")
-                    yield str(picture), row[image]
+                    yield str(picture), row
             except tf.errors.OpError as error:
                 raise UserError(
                     f"The dataset {info.full_name} in {builder.data_path} is damaged: "
                     f"{one_line(error.message)}."
                 ) from error
+
+    def records() -> Iterator[tuple[str, bytes]]:
+        for picture, row in rows(pictures_wanted):
+            yield picture, row[image]
+
+    marked = objects_feature(info.features)
+
+    def read_objects() -> dict[str, Objects]:
+        wanted = tfds.decode.PartialDecoding({**marked.wanted, **name_wanted})
+        return {picture: marked.read(row) for picture, row in rows(wanted)}
 
     identity = {
         "dataset": info.full_name,
@@ -165,7 +178,7 @@ def _open_tfds(dataset: str, split: str, data_dir: str | None, download: bool) -
         },
     }
     count = sum(stop - start for _, start, stop in parts)
-    return Source(info.full_name, split, count, identity, records)
+    return Source(info.full_name, split, count, identity, records, read_objects if marked else None)
 
 
 def _resolve(split: str, infos: dict[str, tfds.core.SplitInfo], owner: str) -> list[list]:

@@ -88,6 +88,15 @@ def pairs(names: Sequence[str], comparison: str) -> list[tuple[str, str]]:
     return [(first, other) for other in (gray, *others)]
 
 
+def of_a_ratio(sums: np.ndarray, counts: np.ndarray) -> list[float]:
+    """The interval of a mean over things of which pictures hold different numbers.
+
+    Args:
+        sums, counts: of each picture, the sum over its things and how many they are.
+    """
+    return _interval(_ratio, sums, counts)[1:]
+
+
 def _row(mine: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> dict[str, Any]:
     row = {
         "psnr": _interval(_mean, _colored_decibels(mine), _colored_decibels(other)),
@@ -127,6 +136,10 @@ def _interval(statistic: Callable[..., np.ndarray], *samples: np.ndarray) -> lis
         rng=0,
     ).confidence_interval
     return [value, float(interval.low), float(interval.high)]
+
+
+def _ratio(sums: np.ndarray, counts: np.ndarray, axis: int) -> np.ndarray:
+    return np.sum(sums, axis=axis) / np.sum(counts, axis=axis)
 
 
 def _mean_of_one(values: np.ndarray, axis: int) -> np.ndarray:

@@ -59,7 +59,7 @@ def measure(
     """
     predicted_rgb = lab.lab_to_rgb(truth_L, predicted_ab)
     predicted_ab = tf.cast(predicted_ab, tf.float32)
-    difference = _ciede2000(truth_rgb, predicted_rgb)
+    difference = ciede2000_of_pixels(truth_rgb, predicted_rgb)
     return {
         "chroma": chroma(truth_ab),
         "squared_error": squared_error(truth_rgb, predicted_rgb),
@@ -157,7 +157,7 @@ def ab_mae(truth_ab: tf.Tensor, predicted_ab: tf.Tensor) -> tf.Tensor:
 
 def ciede2000(truth_rgb: tf.Tensor, predicted_rgb: tf.Tensor) -> tf.Tensor:
     """Mean CIEDE2000 color difference of uint8 pictures, [B]."""
-    return _mean_of_pixels(_ciede2000(truth_rgb, predicted_rgb))
+    return _mean_of_pixels(ciede2000_of_pixels(truth_rgb, predicted_rgb))
 
 
 def color_accuracy(difference: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -176,7 +176,8 @@ def color_accuracy(difference: tf.Tensor) -> dict[str, tf.Tensor]:
     return {**shares, "accuracy_area": _mean_of_pixels(counted)}
 
 
-def _ciede2000(truth_rgb: tf.Tensor, predicted_rgb: tf.Tensor) -> tf.Tensor:
+def ciede2000_of_pixels(truth_rgb: tf.Tensor, predicted_rgb: tf.Tensor) -> tf.Tensor:
+    """CIEDE2000 color difference of uint8 pictures, [B, H, W]."""
     truth = lab.lab_units(*lab.rgb_to_lab(truth_rgb))
     predicted = lab.lab_units(*lab.rgb_to_lab(predicted_rgb))
     return color_difference(truth, predicted)

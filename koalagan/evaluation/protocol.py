@@ -21,8 +21,9 @@ from PIL import Image
 import koalagan
 from koalagan import files, progress
 from koalagan.color import lab
+from koalagan.data.objects import Objects
 from koalagan.errors import UserError
-from koalagan.evaluation import distributions, intervals, metrics, tables
+from koalagan.evaluation import by_object, distributions, intervals, metrics, tables
 from koalagan.evaluation.grids import picture_grid
 from koalagan.models import picture_features
 
@@ -41,6 +42,7 @@ def evaluate_models(
     ids: Sequence[str] | None = None,
     compare: str = "first",
     features: str = "none",
+    objects: Sequence[Objects | None] | None = None,
     batch_size: int = 16,
     grid_rows: int = 8,
 ) -> dict[str, Any]:
@@ -59,6 +61,7 @@ def evaluate_models(
         compare: which models are compared with each other (see `intervals.pairs`).
         features: the network of `picture_features.NETWORKS` by whose features the distributions of
             the pictures are compared, or "none".
+        objects: those of each picture, to measure by class and size; None does not.
         batch_size: pictures that a predictor is given at once.
         grid_rows: how many pictures, spread evenly over all, the grid shows.
 
@@ -81,9 +84,11 @@ def evaluate_models(
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         shown = np.linspace(0, len(pictures) - 1, min(grid_rows, len(pictures))).astype(int)
         describe = None if features == "none" else picture_features.load(features)
-        rows, columns, joined, described = [], {}, {}, {}
+        rows, columns, joined, described, found = [], {}, {}, {}, {}
         for name, predict in {tables.GRAY: _gray, **models}.items():
-            measured, described[name] = _measure(name, predict, pictures, batch_size, describe)
+            measured, described[name], found[name] = _measure(
+                name, predict, pictures, batch_size, describe, objects
+            )
             rows.append({"model": name, **metrics.aggregate(measured)})
             joined[name] = metrics.join(measured)
             columns[name] = _colorize(name, predict, pictures[shown])
@@ -101,6 +106,7 @@ def evaluate_models(
                 "features": picture_features.NETWORKS[features].title,
                 "rows": _distances(described, _described(pictures, batch_size, describe)),
             },
+            "objects": objects and by_object.aggregate(found),
             "data": data,
             "versions": versions(),
         }
@@ -148,9 +154,12 @@ def _measure(
     pictures: np.ndarray,
     batch_size: int,
     describe: Callable[[tf.Tensor], tf.Tensor] | None,
-) -> tuple[list[dict[str, np.ndarray]], np.ndarray | None]:
-    """What `metrics.measure` gives of each batch, and the features of the colored pictures."""
-    measured, described = [], []
+    objects: Sequence[Objects | None] | None,
+) -> tuple[list[dict[str, np.ndarray]], np.ndarray | None, list[dict[str, Any]]]:
+    """What `metrics.measure` gives of each batch, the features of the colored pictures, and what
+    was measured of each object.
+    """
+    measured, described, found = [], [], []
     with progress.bar(f"evaluate {name}", len(pictures)) as bar:
         for start in range(0, len(pictures), batch_size):
             truth = tf.constant(pictures[start : start + batch_size])
@@ -160,8 +169,11 @@ def _measure(
             measured.append({metric: values.numpy() for metric, values in batch.items()})
             if describe:
                 described.append(describe(lab.lab_to_rgb(L, predicted)).numpy())
+            if objects:
+                here = objects[start : start + batch_size]
+                found += by_object.measure(start, (truth, L, ab), predicted, here)
             bar.update(len(truth))
-    return measured, np.concatenate(described) if described else None
+    return measured, np.concatenate(described) if described else None, found
 
 
 def _described(

@@ -29,6 +29,10 @@ class EvaluationSettings(PictureSettings):
         "by the features of this classifier; inception_v3 is downloaded.",
         choices=("none", "efficientnet_lite2", "inception_v3"),
     )
+    objects: bool = option(
+        False,
+        "Also measure the objects that the dataset marks, as COCO does, by class and by size.",
+    )
     image_size: int | None = option(
         None, "Side of the pictures (default: what the models were exported for).", minimum=8
     )

@@ -11,6 +11,8 @@ import numpy as np
 
 # What the row without color is called.
 GRAY = "gray"
+# Classes of objects in fewer pictures are not shown.
+_LEAST_PICTURES = 5
 # Marks a difference whose interval holds 0.
 _NOT_TOLD = "~"
 
@@ -58,6 +60,8 @@ def format_table(result: Mapping[str, Any]) -> str:
         lines += ["", *_intervals(known), *_differences(known)]
     if known := result.get("distributions"):
         lines += ["", *_distributions(known)]
+    if known := result.get("objects"):
+        lines += ["", *_objects(known)]
     return "\n".join(lines) + "\n"
 
 
@@ -153,6 +157,40 @@ def _distributions(known: Mapping[str, Any]) -> list[str]:
         for row in known["rows"]
     ]
     return _aligned(cells)
+
+
+def _objects(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Errors by class and by size, a column of each model's error and one of its chroma."""
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    lines = []
+    for by in ("class", "size"):
+        groups: dict[str, dict] = {}
+        for row in rows:
+            if row["by"] == by:
+                groups.setdefault(row["name"], {})[row["model"]] = row
+        shown = {
+            name: group
+            for name, group in groups.items()
+            if group[models[0]]["pictures"] >= _LEAST_PICTURES or by == "size"
+        }
+        cells = [[by, "objects", "pictures", "true chroma"]]
+        for model in models:
+            cells[0] += [f"{_cell('model', model)}: CIEDE2000", "chroma"]
+        for name, group in shown.items():
+            any_row = group[models[0]]
+            line = [name, str(any_row["objects"]), str(any_row["pictures"])]
+            line.append(f"{any_row['truth_chroma']:.1f}")
+            for model in models:
+                low, high = group[model]["ciede2000_interval"]
+                line += [
+                    f"{group[model]['ciede2000']:.1f} ({low:.1f} - {high:.1f})",
+                    f"{group[model]['chroma']:.1f}",
+                ]
+            cells.append(line)
+        lines += [*_aligned(cells), ""]
+        if rest := len(groups) - len(shown):
+            lines += [f"{rest} classes in fewer than {_LEAST_PICTURES} pictures are left out.", ""]
+    return lines[:-1]
 
 
 def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:

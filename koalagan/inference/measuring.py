@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from koalagan.data import sources, store
+from koalagan.data.objects import Objects
 from koalagan.errors import UserError
 from koalagan.evaluation import protocol
 from koalagan.inference import saved_model
@@ -25,6 +26,7 @@ def evaluate_saved_models(
     store_dir: str | None = None,
     compare: str = "first",
     features: str = "none",
+    objects: bool = False,
     batch_size: int = 16,
 ) -> dict[str, Any]:
     """Measures exported models, gray first; prepares the pictures where they are not prepared yet.
@@ -34,6 +36,7 @@ def evaluate_saved_models(
         dataset: a TFDS name, or "folder".
         split: in TFDS's slice syntax.
         output_dir, compare, features, batch_size: see `protocol.evaluate_models`.
+        objects: also measure the objects that the dataset marks.
         data_dir, download: see `sources.open_source`.
         image_size: side of the pictures; None for what the models were exported for.
         resize, on_bad_picture, store_dir: see `store.prepare`.
@@ -47,8 +50,11 @@ def evaluate_saved_models(
     paths = saved_model.names([saved_model.find(os.path.expanduser(path)) for path in saved_models])
     image_size = image_size or _image_size(paths.values())
     models = {name: saved_model.predictor(path) for name, path in paths.items()}
+    source = sources.open_source(dataset, split, data_dir=data_dir, download=download)
+    if objects and not source.objects:
+        raise UserError(f"{source.name} marks no objects in its pictures: leave --objects out.")
     prepared = store.prepare(
-        sources.open_source(dataset, split, data_dir=data_dir, download=download),
+        source,
         store_dir=store_dir,
         image_size=(image_size, image_size),
         resize=resize,
@@ -62,8 +68,15 @@ def evaluate_saved_models(
         ids=prepared.ids(),
         compare=compare,
         features=features,
+        objects=_objects(source, prepared) if objects else None,
         batch_size=batch_size,
     )
+
+
+def _objects(source: sources.Source, prepared: store.Store) -> list[Objects | None]:
+    """The objects of each row's picture."""
+    known = source.objects()
+    return [known.get(picture) for picture in prepared.ids()]
 
 
 def describe(manifest: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str, Any]:

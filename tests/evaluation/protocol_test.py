@@ -12,6 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from koalagan.color import lab
+from koalagan.data.objects import Objects
 from koalagan.errors import UserError
 from koalagan.evaluation import distributions, protocol, tables
 from koalagan.models import picture_features
@@ -91,7 +92,15 @@ def test_metrics_are_written_with_data_and_versions(pictures, tmp_path):
     names = ["grid.png", "metrics.json", "pictures.csv", "pictures.jsonl", "table.md"]
     assert sorted(os.listdir(written)) == names
     assert json.loads((written / "metrics.json").read_text()) == result
-    assert list(result) == ["rows", "truth", "intervals", "distributions", "data", "versions"]
+    assert list(result) == [
+        "rows",
+        "truth",
+        "intervals",
+        "distributions",
+        "objects",
+        "data",
+        "versions",
+    ]
     assert result["data"] == {"dataset": "photographs", "split": "all"}
     assert result["versions"]["tensorflow"] == tf.__version__
     assert {"koalagan", "keras", "numpy", "python"} < set(result["versions"])
@@ -164,6 +173,20 @@ def test_distributions_of_the_pictures(pictures, tmp_path):
     assert "FID (EfficientNet-Lite2)" in table and "KID x 1000 (EfficientNet-Lite2)" in table
     with pytest.raises(UserError, match="one picture has no distribution"):
         run({}, pictures[:1], str(tmp_path), features="efficientnet_lite2")
+
+
+def test_objects_by_class_and_size(pictures, tmp_path):
+    box = np.array([[0, 0, 1, 0.5]], np.float32)
+    objects = [Objects(box, ["person"]), None, None, Objects(box, ["cup"]), None]
+    result = run({"perfect": oracle(pictures)}, pictures, str(tmp_path), objects=objects)
+    rows = [row for row in result["objects"] if row["by"] == "class"]
+    assert [(row["model"], row["name"]) for row in rows] == [
+        (model, name) for model in ("gray", "perfect") for name in ("cup", "person")
+    ]
+    assert rows[0]["ciede2000"] > rows[2]["ciede2000"] == 0
+    table = (tmp_path / "table.md").read_text()
+    assert "2 classes in fewer than 5 pictures are left out." in table
+    assert "| large  |       2 |        2 |" in table and "perfect: CIEDE2000" in table
 
 
 def test_grid_shows_gray_then_models_then_truth(pictures, tmp_path):

@@ -137,3 +137,31 @@ def test_models_for_different_sizes_need_an_image_size(tmp_path):
     refuse(small, large, match="different sizes.*--image_size")
     refuse(small, unknown, match="different sizes.*--image_size")
     refuse(large, unknown, match="no SavedModel in")  # 256 is the default
+
+
+def test_objects_of_a_dataset_that_marks_none(photographs, model, tmp_path):
+    with pytest.raises(UserError, match="folder marks no objects .* leave --objects out"):
+        measuring.evaluate_saved_models(
+            [model],
+            dataset="folder",
+            data_dir=str(photographs),
+            split="train",
+            output_dir=str(tmp_path),
+            objects=True,
+        )
+
+
+@pytest.mark.skipif("KOALAGAN_COCO_DIR" not in os.environ, reason="KOALAGAN_COCO_DIR is not set")
+def test_objects_of_coco(model, tmp_path):
+    result = measuring.evaluate_saved_models(
+        [model],
+        dataset="coco/2017",
+        data_dir=os.environ["KOALAGAN_COCO_DIR"],
+        split="validation",
+        image_size=32,
+        store_dir=str(tmp_path / "store"),
+        output_dir=str(tmp_path),
+        objects=True,
+    )
+    first = result["objects"][0]
+    assert (first["by"], first["name"], first["objects"]) == ("class", "person", 144)

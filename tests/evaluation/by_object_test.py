@@ -1,0 +1,87 @@
+# Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
+"""Errors within boxes, against scikit-image."""
+
+import numpy as np
+import pytest
+import skimage.color
+import skimage.data
+
+from koalagan.color import lab
+from koalagan.data.objects import Objects
+from koalagan.evaluation import by_object
+
+PICTURES = np.stack(
+    [
+        photograph[100:132, 100:148]
+        for photograph in (skimage.data.astronaut(), skimage.data.coffee())
+    ]
+)
+# Half of the first picture, a pixel of it, and all of the second but its lower left quarter.
+OBJECTS = [
+    Objects(np.array([[0, 0, 1, 0.5], [0.5, 0.5, 0.501, 0.501]], np.float32), ["cup", "eye"]),
+    None,
+    Objects(np.array([[0.5, 0.5, 1, 1]], np.float32), ["cup"]),
+]
+
+
+@pytest.fixture(scope="module")
+def measured():
+    rgb = PICTURES[[0, 1, 1]]
+    L, ab = lab.rgb_to_lab(rgb)
+    return by_object.measure(7, (rgb, L, ab), 0.5 * ab, OBJECTS)
+
+
+def test_means_over_boxes(measured):
+    rgb = PICTURES[[0, 1, 1]]
+    true = skimage.color.rgb2lab(rgb)
+    L, ab = lab.rgb_to_lab(rgb)
+    shown = skimage.color.rgb2lab(lab.lab_to_rgb(L, 0.5 * ab).numpy())
+    difference = skimage.color.deltaE_ciede2000(true, shown)
+    chroma = np.linalg.norm(true[..., 1:], axis=-1)
+    regions = [
+        (0, slice(0, 32), slice(0, 24)),
+        (0, slice(16, 17), slice(24, 25)),
+        (2, slice(16, 32), slice(24, 48)),
+    ]
+    assert [one["picture"] for one in measured] == [7, 7, 9]
+    assert [one["class"] for one in measured] == ["cup", "eye", "cup"]
+    assert [one["size"] for one in measured] == ["large", "small", "large"]
+    for one, region in zip(measured, regions, strict=True):
+        assert one["ciede2000"] == pytest.approx(difference[region].mean(), rel=1e-3)
+        assert one["truth_chroma"] == pytest.approx(chroma[region].mean(), rel=1e-3)
+        assert one["chroma"] == pytest.approx(chroma[region].mean() / 2, rel=1e-3)
+        expected = np.abs(true[region][..., 1:]).mean() / 2
+        assert one["ab_mae"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_sizes_are_shares_of_the_picture():
+    sides = np.array([0.1, 0.2, 0.5], np.float32) ** 0.5
+    boxes = np.stack([np.zeros(3), np.zeros(3), sides * 0.99, sides * 0.99], axis=1)
+    boxes[0] *= 0.3
+    rgb = PICTURES[:1]
+    L, ab = lab.rgb_to_lab(rgb)
+    found = by_object.measure(0, (rgb, L, ab), ab, [Objects(boxes, ["a"] * 3)])
+    assert [one["size"] for one in found] == ["small", "large", "large"]
+
+
+def test_aggregate_by_class_and_by_size(measured):
+    others = [{**one, "ciede2000": 3.0} for one in measured]
+    rows = by_object.aggregate({"gray": measured, "koala": others})
+    assert [(row["model"], row["by"], row["name"], row["objects"]) for row in rows] == [
+        (model, by, name, count)
+        for model in ("gray", "koala")
+        for by, name, count in (
+            ("class", "cup", 2),
+            ("class", "eye", 1),
+            ("size", "large", 2),
+            ("size", "small", 1),
+        )
+    ]
+    cup, eye, *_ = rows
+    assert cup["pictures"] == 2 and eye["pictures"] == 1
+    values = [one["ciede2000"] for one in measured if one["class"] == "cup"]
+    assert cup["ciede2000"] == pytest.approx(np.mean(values))
+    # Two pictures with an object each: either twice, or both.
+    assert cup["ciede2000_interval"] == pytest.approx(sorted(values))
+    assert eye["ciede2000_interval"] == [eye["ciede2000"]] * 2
+    assert rows[4]["ciede2000_interval"] == [3.0, 3.0]
