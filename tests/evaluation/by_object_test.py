@@ -4,18 +4,13 @@
 import numpy as np
 import pytest
 import skimage.color
-import skimage.data
+import skimage.data as DATA
 
 from koalagan.color import lab
 from koalagan.data.objects import Objects
 from koalagan.evaluation import by_object
 
-PICTURES = np.stack(
-    [
-        photograph[100:132, 100:148]
-        for photograph in (skimage.data.astronaut(), skimage.data.coffee())
-    ]
-)
+PICTURES = np.stack([load()[100:132, 100:148] for load in (DATA.astronaut, DATA.coffee)])
 # Half of the first picture, a pixel of it, and all of the second but its lower left quarter.
 OBJECTS = [
     Objects(np.array([[0, 0, 1, 0.5], [0.5, 0.5, 0.501, 0.501]], np.float32), ["cup", "eye"]),

@@ -151,7 +151,9 @@ def test_objects_of_a_dataset_that_marks_none(photographs, model, tmp_path):
         )
 
 
-@pytest.mark.skipif("KOALAGAN_COCO_DIR" not in os.environ, reason="KOALAGAN_COCO_DIR is not set")
+@pytest.mark.skipif(
+    not os.environ.get("KOALAGAN_COCO_DIR"), reason="KOALAGAN_COCO_DIR does not name COCO 2017"
+)
 def test_objects_of_coco(model, tmp_path):
     result = measuring.evaluate_saved_models(
         [model],
