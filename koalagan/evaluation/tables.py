@@ -38,31 +38,41 @@ _MORE_COLUMNS = {
 _FOUR_DIGITS = ("ssim", "ssim_ab", *_MORE_COLUMNS)
 
 
+# A table, whose first row is its header, or a sentence.
+Block = Sequence[Sequence[str]] | str
+
+
 def format_table(result: Mapping[str, Any]) -> str:
-    """The result of `protocol.evaluate_models` as aligned Markdown tables."""
-    cells = [list(_COLUMNS.values())]
-    cells += [[_cell(name, row[name]) for name in _COLUMNS] for row in result["rows"]]
-    lines = _aligned(cells)
+    """The result of `protocol.evaluate_models` as aligned Markdown tables and notes."""
+    texts = (block if isinstance(block, str) else _aligned(block) for block in blocks(result))
+    return "\n\n".join(texts) + "\n"
+
+
+def blocks(result: Mapping[str, Any]) -> list[Block]:
+    """The tables and notes of a result of `protocol.evaluate_models`, in their order."""
     pictures, truth, data = result["rows"][0]["pictures"], result["truth"], result["data"]
-    lines += [
-        "",
+    found: list[Block] = [
+        _values(result["rows"], _COLUMNS),
         f"{pictures} pictures of {data['dataset']} {data['split']}, {truth['pictures_with_color']} "
         "of them with color (PSNR is the mean over those); the true colorfulness is "
         f"{truth['colorfulness']:.2f}.",
     ]
-    if "stray_color" in result["rows"][0]:
-        cells = [list(_MORE_COLUMNS.values())]
-        cells += [[_cell(name, row[name]) for name in _MORE_COLUMNS] for row in result["rows"]]
-        truth = result["truth"]["stray_color"]
-        lines += ["", *_aligned(cells), "", f"The stray color of the truth is {truth:.4f}."]
-    # Earlier versions wrote results without them.
+    # Earlier versions wrote results without what follows.
+    if "stray_color" in truth:
+        found.append(_values(result["rows"], _MORE_COLUMNS))
+        found.append(f"The stray color of the truth is {truth['stray_color']:.4f}.")
     if known := result.get("intervals"):
-        lines += ["", *_intervals(known), *_differences(known)]
+        found += [*_intervals(known), *_differences(known)]
     if known := result.get("distributions"):
-        lines += ["", *_distributions(known)]
+        found.append(_distributions(known))
     if known := result.get("objects"):
-        lines += ["", *_objects(known)]
-    return "\n".join(lines) + "\n"
+        found += _objects(known)
+    return found
+
+
+def _values(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Block:
+    cells = [list(columns.values())]
+    return cells + [[_cell(name, row[name]) for name in columns] for row in rows]
 
 
 def format_pictures(
@@ -98,7 +108,7 @@ def pictures_as_json(
     return "".join(f"{json.dumps(line, allow_nan=False)}\n" for line in lines)
 
 
-def _intervals(known: Mapping[str, Any]) -> list[str]:
+def _intervals(known: Mapping[str, Any]) -> list[Block]:
     """The limits of every model's means."""
     titles = _COLUMNS | _MORE_COLUMNS
     names = [name for name in titles if name in known["rows"][0] and name != "model"]
@@ -110,17 +120,16 @@ def _intervals(known: Mapping[str, Any]) -> list[str]:
         ]
         cells.append([_cell("model", row["model"]), *limits])
     return [
-        *_aligned(cells),
-        "",
+        cells,
         f"{known['confidence']:.0%} intervals for the choice of pictures; those of another "
         "training are not in them.",
     ]
 
 
-def _differences(known: Mapping[str, Any]) -> list[str]:
+def _differences(known: Mapping[str, Any]) -> list[Block]:
     """What models have more than others, with intervals, a table for each."""
     rows = known["differences"]
-    lines = []
+    found: list[Block] = []
     for first in dict.fromkeys(row["first"] for row in rows):
         mine = [row for row in rows if row["first"] == first]
         titles = _COLUMNS | _MORE_COLUMNS
@@ -129,14 +138,13 @@ def _differences(known: Mapping[str, Any]) -> list[str]:
         for row in mine:
             differences = [_difference(name, row[name]) for name in names]
             cells.append([_cell("model", row["model"]), *differences])
-        lines += ["", *_aligned(cells)]
-    if lines:
-        lines += [
-            "",
+        found.append(cells)
+    if found:
+        found.append(
             f"Differences on the same pictures, with their {known['confidence']:.0%} intervals; "
-            f"{_NOT_TOLD} marks those that cannot be told from none.",
-        ]
-    return lines
+            f"{_NOT_TOLD} marks those that cannot be told from none."
+        )
+    return found
 
 
 def _difference(name: str, value: Sequence[float] | None) -> str:
@@ -148,21 +156,20 @@ def _difference(name: str, value: Sequence[float] | None) -> str:
     return f"{mark}{difference} ({low} to {high})"
 
 
-def _distributions(known: Mapping[str, Any]) -> list[str]:
+def _distributions(known: Mapping[str, Any]) -> Block:
     """The distances of the distributions of pictures, which are lower for a better model."""
     features = known["features"]
     cells = [["model", f"FID ({features})", f"KID x 1000 ({features})"]]
-    cells += [
+    return cells + [
         [_cell("model", row["model"]), f"{row['fid']:.2f}", f"{1000 * row['kid']:.2f}"]
         for row in known["rows"]
     ]
-    return _aligned(cells)
 
 
-def _objects(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _objects(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
     """Errors by class and by size, a column of each model's error and one of its chroma."""
     models = list(dict.fromkeys(row["model"] for row in rows))
-    lines = []
+    found: list[Block] = []
     for by in ("class", "size"):
         groups: dict[str, dict] = {}
         for row in rows:
@@ -187,26 +194,27 @@ def _objects(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                     f"{group[model]['chroma']:.1f}",
                 ]
             cells.append(line)
-        lines += [*_aligned(cells), ""]
+        found.append(cells)
         if rest := len(groups) - len(shown):
-            lines += [f"{rest} classes in fewer than {_LEAST_PICTURES} pictures are left out.", ""]
-    return lines[:-1]
+            found.append(f"{rest} classes in fewer than {_LEAST_PICTURES} pictures are left out.")
+    return found
 
 
-def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table; the first row is its header."""
+def _aligned(cells: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row is its header."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in cells]
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
     lines = [_line(row, widths) for row in cells]
     rule = [":" + "-" * (widths[0] - 1)] + ["-" * (width - 1) + ":" for width in widths[1:]]
     lines.insert(1, _line(rule, widths))
-    return lines
+    return "\n".join(lines)
 
 
 def _cell(name: str, value: str | float | None) -> str:
     if value is None:
         return "-"
     if name == "model":
-        return value.replace("|", "\\|")
+        return value
     return f"{value:.4f}" if name in _FOUR_DIGITS else f"{value:.2f}"
 
 
