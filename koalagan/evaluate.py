@@ -8,7 +8,8 @@ Writes OUT/metrics.json (all numbers, with the data and versions that made them)
 same, to read, with intervals, and what models have more than others), OUT/pictures.csv and
 OUT/pictures.jsonl (what was measured of each picture) and OUT/grid.png (gray | each model | true).
 A picture without color is the first row of every table: a model that is not better than gray has
-learned nothing.
+learned nothing. --report=FILE.html writes a page of all this, with the best and the worst pictures
+and a blind test.
 """
 
 import os
@@ -25,10 +26,16 @@ def main(settings: EvaluationSettings, arguments: list[str]) -> None:
     values = options.values(settings)
     output_dir = os.path.expanduser(values.pop("output_dir"))
     saved_models = values.pop("saved_model")
-    result = measuring.evaluate_saved_models(saved_models, output_dir=output_dir, **values)
+    report = values.pop("report")
+    report = report and os.path.expanduser(report)
+    result = measuring.evaluate_saved_models(
+        saved_models, output_dir=output_dir, report=report, **values
+    )
     print(tables.format_table(result))
     for name in ("metrics.json", "table.md", "pictures.csv", "pictures.jsonl", "grid.png"):
         print(os.path.join(output_dir, name))
+    if report:
+        print(report)
 
 
 COMMAND = cli.Command(__doc__, EvaluationSettings, main)

@@ -23,7 +23,7 @@ from koalagan import files, progress
 from koalagan.color import lab
 from koalagan.data.objects import Objects
 from koalagan.errors import UserError
-from koalagan.evaluation import by_object, distributions, intervals, metrics, tables
+from koalagan.evaluation import by_object, distributions, intervals, metrics, report, tables
 from koalagan.evaluation.grids import picture_grid
 from koalagan.models import picture_features
 
@@ -43,6 +43,7 @@ def evaluate_models(
     compare: str = "first",
     features: str = "none",
     objects: Sequence[Objects | None] | None = None,
+    report_path: str | None = None,
     batch_size: int = 16,
     grid_rows: int = 8,
 ) -> dict[str, Any]:
@@ -62,6 +63,7 @@ def evaluate_models(
         features: the network of `picture_features.NETWORKS` by whose features the distributions of
             the pictures are compared, or "none".
         objects: those of each picture, to measure by class and size; None does not.
+        report_path: where to write the page of `koalagan.evaluation.report`; None does not.
         batch_size: pictures that a predictor is given at once.
         grid_rows: how many pictures, spread evenly over all, the grid shows.
 
@@ -80,12 +82,16 @@ def evaluate_models(
         )
     if features != "none" and len(pictures) < 2:
         raise UserError("one picture has no distribution: leave --features out.")
+    if report_path and not Path(report_path).parent.is_dir():
+        # Before the work and not after it.
+        raise report.not_writable(report_path, "its folder does not exist")
     try:
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         shown = np.linspace(0, len(pictures) - 1, min(grid_rows, len(pictures))).astype(int)
         describe = None if features == "none" else picture_features.load(features)
         rows, columns, joined, described, found = [], {}, {}, {}, {}
-        for name, predict in {tables.GRAY: _gray, **models}.items():
+        predictors = {tables.GRAY: _gray, **models}
+        for name, predict in predictors.items():
             measured, described[name], found[name] = _measure(
                 name, predict, pictures, batch_size, describe, objects
             )
@@ -118,6 +124,12 @@ def evaluate_models(
         files.publish_text(folder / "metrics.json", text + "\n")
         files.publish_text(folder / "pictures.csv", tables.format_pictures(joined, ids))
         files.publish_text(folder / "pictures.jsonl", tables.pictures_as_json(joined, ids))
+        if report_path:
+
+            def color(name: str, rows: np.ndarray) -> np.ndarray:
+                return _colorize(name, predictors[name], pictures[rows])
+
+            report.write(report_path, result, joined, pictures, color, ids)
     except OSError as error:
         raise UserError(
             f"the results cannot be written to {output_dir} ({error.strerror or error}): make it "

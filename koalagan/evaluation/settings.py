@@ -41,4 +41,9 @@ class EvaluationSettings(PictureSettings):
         "Where metrics.json, table.md, pictures.csv, pictures.jsonl and grid.png go.",
         required=True,
     )
+    report: str | None = option(
+        None,
+        "Also write a page to this .html file: tables, curves, best and worst pictures, and a "
+        "blind test. It holds pictures of the dataset.",
+    )
     batch_size: int = option(16, "Pictures at a time.", minimum=1)

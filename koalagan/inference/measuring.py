@@ -27,6 +27,7 @@ def evaluate_saved_models(
     compare: str = "first",
     features: str = "none",
     objects: bool = False,
+    report: str | None = None,
     batch_size: int = 16,
 ) -> dict[str, Any]:
     """Measures exported models, gray first; prepares the pictures where they are not prepared yet.
@@ -37,6 +38,7 @@ def evaluate_saved_models(
         split: in TFDS's slice syntax.
         output_dir, compare, features, batch_size: see `protocol.evaluate_models`.
         objects: also measure the objects that the dataset marks.
+        report: where to write a page (.html); None does not.
         data_dir, download: see `sources.open_source`.
         image_size: side of the pictures; None for what the models were exported for.
         resize, on_bad_picture, store_dir: see `store.prepare`.
@@ -69,6 +71,7 @@ def evaluate_saved_models(
         compare=compare,
         features=features,
         objects=_objects(source, prepared) if objects else None,
+        report_path=report,
         batch_size=batch_size,
     )
 
