@@ -20,7 +20,7 @@ from koalagan.evaluation.settings import EvaluationSettings
 
 def main(settings: EvaluationSettings, arguments: list[str]) -> None:
     """Runs the command."""
-    from koalagan.evaluation import tables
+    from koalagan.evaluation import protocol, tables
     from koalagan.inference import measuring
 
     values = options.values(settings)
@@ -32,7 +32,7 @@ def main(settings: EvaluationSettings, arguments: list[str]) -> None:
         saved_models, output_dir=output_dir, report=report, **values
     )
     print(tables.format_table(result))
-    for name in ("metrics.json", "table.md", "pictures.csv", "pictures.jsonl", "grid.png"):
+    for name in protocol.FILES:
         print(os.path.join(output_dir, name))
     if report:
         print(report)

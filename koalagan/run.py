@@ -32,6 +32,7 @@ DESCRIBED = (
     "segmentation_weights",
     "backbone_weights",
     "head",
+    "temperature",
     "dropout_at_inference",
     "dataset",
     "train_split",

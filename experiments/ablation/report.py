@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from koalagan.evaluation import tables
-from koalagan.training.step_means import LOSSES
+from koalagan.training.step_means import CLASS_LOSS, LOSSES
 
 # The flags in the table of training settings.
 _SHOWN = ("generator", "pretrain_epochs", "epochs", "batch_size", "discriminator_every")
@@ -28,7 +28,7 @@ def epoch_losses(run: str) -> list[dict[str, float]]:
     epochs = []
     for start, end in zip([0, *ends[:-1]], ends, strict=True):
         losses = {}
-        for name in LOSSES:
+        for name in (*LOSSES, CLASS_LOSS):
             steps = [step for step in sorted(points.get(name, {})) if start < step <= end]
             if steps:
                 weights = np.diff([start, *steps])
@@ -104,13 +104,19 @@ def _systems_table(experiments: Mapping[str, Mapping]) -> str:
 
 
 def _losses_table(experiments: Mapping[str, Mapping]) -> str:
-    rows = [
-        [name, which, *(f"{losses[loss]:.3f}" for loss in LOSSES)]
+    epochs = [
+        (name, which, losses)
         for name, facts in experiments.items()
         if facts["losses"]
         for which, losses in facts["losses"].items()
     ]
-    return _markdown(["experiment", "epoch", *LOSSES], rows)
+    # Only where a generator classifies colors.
+    names = [name for name in (*LOSSES, CLASS_LOSS) if any(name in epoch[2] for epoch in epochs)]
+    rows = [
+        [name, which, *(f"{losses[loss]:.3f}" if loss in losses else "-" for loss in names)]
+        for name, which, losses in epochs
+    ]
+    return _markdown(["experiment", "epoch", *(names or LOSSES)], rows)
 
 
 def published_table(table: Mapping, measured: Mapping, experiments: Mapping) -> str:

@@ -76,7 +76,8 @@ def ship(workdir: str, metrics: str, data: str, folder: Path = pretrained.FOLDER
     if Path(measured["saved_model"]).resolve() != (Path(workdir) / "export").resolve():
         raise UserError(f"{metrics} is of {measured['saved_model']}, not of {workdir}/export.")
     own = result["rows"][1]["model"]
-    known = result["intervals"]
+    if not (known := result.get("intervals")):
+        raise UserError(f"{metrics} is of an earlier version: measure the model again.")
     for row in (*result["rows"], *known["rows"], *known["differences"]):
         row |= {key: options.PRETRAINED for key in ("model", "first") if row.get(key) == own}
     with precision.policy("float32"):

@@ -65,15 +65,29 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """Gray pictures and what they show.
+    """Pictures and what they show.
 
     Attributes:
-        L: float32 [N, H, W, 1].
+        rgb: uint8 [M, H, W, 3], a memory map.
+        rows: which of them have objects, [N].
         labels: float32 [N, classes], 0 or 1.
     """
 
-    L: np.ndarray
+    rgb: np.ndarray
+    rows: np.ndarray
     labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def lightness(self, numbers: np.ndarray) -> tf.Tensor:
+        """L [n, H, W, 1] of some of the N pictures."""
+        return lab.lightness(self.rgb[np.sort(self.rows[numbers])][_ranks(self.rows[numbers])])
+
+
+def _ranks(rows: np.ndarray) -> np.ndarray:
+    """Where each row is once they are sorted: a memory map is read in order."""
+    return np.argsort(np.argsort(rows))
 
 
 def open_pictures(
@@ -95,8 +109,7 @@ def open_pictures(
         raise UserError(f"no picture of {source.name} {split} has marked objects.")
     classes = list(classes or sorted(set().union(*shown)))
     labels = [[name in shown[row] for name in classes] for row in rows]
-    L = np.concatenate([lab.lightness(prepared.pictures[row][None]) for row in rows])
-    return Pictures(L, np.array(labels, np.float32)), classes
+    return Pictures(prepared.pictures, np.array(rows), np.array(labels, np.float32)), classes
 
 
 def classifier(generator: keras.Model, layer: str, classes: int) -> keras.Model:
@@ -111,10 +124,15 @@ def classifier(generator: keras.Model, layer: str, classes: int) -> keras.Model:
 
 
 def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
-    """The mean of the precision at each picture that shows the class, by falling score."""
+    """The mean of the precision at each picture that shows the class, by falling score.
+
+    Pictures of the same score are found together.
+    """
     order = np.argsort(-scores, kind="stable")
     hits = labels[order] > 0
-    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    # How many pictures are found with each one: up to the last one of its score.
+    found = np.searchsorted(-scores[order], -scores[order], side="right")
+    precision = np.cumsum(hits)[found - 1] / found
     return float(precision[hits].mean())
 
 
@@ -148,12 +166,12 @@ def train(
         optimizer.build(variables)
         step = _step(model, variables, optimizer, training=not frozen)
         for _ in range(count):
-            order = rng.permutation(len(pictures.L))
+            order = rng.permutation(len(pictures))
             for rows in np.array_split(order, max(1, len(order) // batch_size)):
-                L = pictures.L[rows]
+                L = pictures.lightness(rows)
                 mirrored = rng.random(len(rows)) < 0.5
-                L = np.where(mirrored[:, None, None, None], L[:, :, ::-1], L)
-                step(tf.constant(L), tf.constant(pictures.labels[rows]))
+                L = tf.where(mirrored[:, None, None, None], L[:, :, ::-1], L)
+                step(L, tf.constant(pictures.labels[rows]))
             advance()
 
 
@@ -213,15 +231,20 @@ def compare(settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
                     frozen_epochs=_FROZEN_EPOCHS if transferred else 0,
                     advance=bar.update,
                 )
-                logits = model.predict(evaluated.L, batch_size=settings.batch_size, verbose=0)
+                parts = np.array_split(
+                    np.arange(len(evaluated)), -(-len(evaluated) // settings.batch_size)
+                )
+                logits = np.concatenate(
+                    [model(evaluated.lightness(rows), training=False) for rows in parts]
+                )
                 values.append(measure(evaluated.labels, logits))
     never = measure(evaluated.labels, np.full_like(evaluated.labels, -1.0))
     return {
         "generator": name,
         "image_size": side,
         "classes": len(classes),
-        "training_pictures": len(training.L),
-        "evaluated_pictures": len(evaluated.L),
+        "training_pictures": len(training),
+        "evaluated_pictures": len(evaluated),
         "epochs": settings.epochs,
         "results": {"never": [never], **results},
     }
@@ -257,6 +280,8 @@ def main(settings: Settings, arguments: list[str]) -> None:
         seeds = [int(seed) for seed in settings.seeds.split(",")]
     except ValueError:
         raise UserError(f"--seeds={settings.seeds} must be numbers, such as 0,1,2.") from None
+    if settings.output and not Path(settings.output).parent.is_dir():
+        raise UserError(f"the folder of --output={settings.output} does not exist: make it.")
     result = compare(settings, seeds)
     print(report(result))
     if settings.output:

@@ -23,6 +23,8 @@ GRID = 10.0
 # Of the soft encoding: "the 5 nearest neighbors", a Gaussian "with sigma = 5".
 NEIGHBORS = 5
 SIGMA = 5.0
+# Classes are those of colors at 1/4 of a picture's size, as in the paper.
+STRIDE = 4
 
 
 @functools.cache
@@ -39,6 +41,11 @@ def centers() -> np.ndarray:
         _, ab = lab.rgb_to_lab(tf.constant(np.stack(faces)))
         units = lab.ab_units(ab).numpy()
     return GRID * np.unique(np.round(units.reshape(-1, 2) / GRID), axis=0)
+
+
+def at_quarter_size(ab: tf.Tensor) -> tf.Tensor:
+    """The mean color of each 4x4 pixels: [B,H,W,2] -> float32 [B,H/4,W/4,2], rounded down."""
+    return tf.nn.avg_pool2d(tf.cast(ab, tf.float32), STRIDE, STRIDE, "VALID")
 
 
 def encode(ab: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -85,8 +92,9 @@ def rebalancing(prior: np.ndarray, share: float) -> np.ndarray:
 
     Args:
         prior: the distribution of colors.
-        share: the lambda of the paper, of a uniform distribution mixed into the prior: 1 lets all
-            pixels count the same, 0 all classes; the paper takes 0.5.
+        share: the lambda of the paper, above 0: of a uniform distribution mixed into the prior. 1
+            lets all pixels count the same, near 0 all classes do; the paper takes 0.5. A pixel
+            never counts more than 261 / lambda.
     """
     weights = 1.0 / ((1.0 - share) * prior + share / len(prior))
     return weights / np.sum(prior * weights)

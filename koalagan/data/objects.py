@@ -1,5 +1,9 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
-"""Objects that a TFDS dataset marks in its pictures: boxes and classes, as COCO has them."""
+"""Objects that a TFDS dataset marks in its pictures: boxes and classes, as COCO has them.
+
+Boxes are those of the dataset: of whole pictures, as they are stored. A picture that is turned by
+its EXIF orientation would not fit its boxes; COCO's are not.
+"""
 
 import dataclasses
 

@@ -28,10 +28,10 @@ def measure(
     """Measures the objects of a batch.
 
     Args:
-        first: the number of the batch's first picture.
+        first: the number of the batch's first picture, counted from 0.
         truth: the true pictures uint8 [B, H, W, 3], their L and their ab.
         predicted_ab: float [B, H, W, 2].
-        objects: those of each picture; None where none are known.
+        objects: those of each of the B pictures; None where none are known.
 
     Returns:
         For each object its picture's number, class, size, and `MEASURES`: CIEDE2000, the error of

@@ -31,7 +31,7 @@ def of_models(measured: Mapping[str, Mapping[str, np.ndarray]]) -> list[dict[str
 
     Returns:
         For each model `{"model": name, metric: [low, high], ...}`; None for a PSNR without pictures
-        that have color, and twice the value itself where a single picture was measured.
+        that have color; both limits are the value where a single picture was measured.
     """
     rows = []
     for name, values in measured.items():
@@ -111,7 +111,7 @@ def _row(mine: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> dic
 
 
 def _colored_decibels(values: Mapping[str, np.ndarray]) -> np.ndarray:
-    return _decibels(values["squared_error"][values["chroma"] >= metrics.MIN_CHROMA])
+    return _decibels(values["squared_error"][metrics.has_color(values)])
 
 
 def _interval(statistic: Callable[..., np.ndarray], *samples: np.ndarray) -> list[float] | None:

@@ -4,8 +4,8 @@
 The protocol, because published numbers are often not comparable:
 * The truth is the resized uint8 picture. The prediction is the predicted ab joined with the true
   float L, converted to RGB by `lab.lab_to_rgb` and rounded to uint8: what a viewer sees.
-* PSNR, SSIM, colorfulness and CIEDE2000 compare these two pictures. SSIM of ab and the mean |ab|
-  error are computed on the predictor's own output, before gamut mapping.
+* PSNR, SSIM, colorfulness and CIEDE2000 compare these two pictures. SSIM of ab, the mean |ab|
+  error and stray color are computed on the predictor's own output, before gamut mapping.
 * Color accuracy is the share of pixels whose CIEDE2000 to the truth is at most 10, and 20, and the
   area under the curve of that share over limits from 0 to 50, relative to that of all pixels right.
 * Stray color is in `koalagan.evaluation.stray_color`.
@@ -83,7 +83,7 @@ def aggregate(measured: Sequence[Mapping[str, tf.Tensor]]) -> dict[str, float | 
     """
     joined = join(measured)
     mean = {name: float(values.mean()) for name, values in joined.items()}
-    colored = joined["chroma"] >= MIN_CHROMA
+    colored = has_color(joined)
     psnrs = decibels(joined["squared_error"]).numpy()
     return {
         "pictures": len(psnrs),
@@ -104,9 +104,14 @@ def aggregate_truth(measured: Sequence[Mapping[str, tf.Tensor]]) -> dict[str, fl
     joined = join(measured)
     return {
         "colorfulness": float(joined["truth_colorfulness"].mean()),
-        "pictures_with_color": int((joined["chroma"] >= MIN_CHROMA).sum()),
+        "pictures_with_color": int(has_color(joined).sum()),
         "stray_color": float(joined["truth_stray_color"].mean()),
     }
+
+
+def has_color(joined: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which of the pictures that `join` returned have color, boolean [pictures]."""
+    return joined["chroma"] >= MIN_CHROMA
 
 
 def squared_error(truth_rgb: tf.Tensor, predicted_rgb: tf.Tensor) -> tf.Tensor:

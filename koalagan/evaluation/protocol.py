@@ -30,6 +30,9 @@ from koalagan.models import picture_features
 # From L, float32 [B, H, W, 1], to ab [B, H, W, 2].
 Predictor = Callable[[tf.Tensor], tf.Tensor]
 
+# What an evaluation writes into its folder.
+FILES = ("metrics.json", "table.md", "pictures.csv", "pictures.jsonl", "grid.png")
+
 _SSIM_WINDOW = 11
 
 
@@ -82,9 +85,8 @@ def evaluate_models(
         )
     if features != "none" and len(pictures) < 2:
         raise UserError("one picture has no distribution: leave --features out.")
-    if report_path and not Path(report_path).parent.is_dir():
-        # Before the work and not after it.
-        raise report.not_writable(report_path, "its folder does not exist")
+    if report_path:
+        report.check(report_path)
     try:
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         shown = np.linspace(0, len(pictures) - 1, min(grid_rows, len(pictures))).astype(int)
@@ -112,7 +114,7 @@ def evaluate_models(
                 "features": picture_features.NETWORKS[features].title,
                 "rows": _distances(described, _described(pictures, batch_size, describe)),
             },
-            "objects": objects and by_object.aggregate(found),
+            "objects": None if objects is None else by_object.aggregate(found),
             "data": data,
             "versions": versions(),
         }

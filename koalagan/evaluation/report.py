@@ -12,6 +12,7 @@ import hashlib
 import html
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -77,7 +78,9 @@ def write(
         "koalagan": versions["koalagan"],
     }
     rng = np.random.default_rng(0)
-    pairs = _pairs(models, rng.permutation(len(pictures))[:_PAIRS], pictures, color, names)
+    # A picture without color says nothing about colors.
+    colored = np.flatnonzero(metrics.has_color(measured[tables.GRAY]))
+    pairs = _pairs(models, rng.permutation(colored)[:_PAIRS], pictures, color, names)
     parts = {
         "TITLE": html.escape(f"Evaluation of {', '.join(models) or tables.GRAY}"),
         "SUMMARY": html.escape(
@@ -100,11 +103,22 @@ def write(
     try:
         files.publish_text(path, page)
     except OSError as error:
-        raise not_writable(path, error.strerror or str(error)) from error
+        raise _not_writable(path, error.strerror or str(error)) from error
 
 
-def not_writable(path: str, reason: str) -> UserError:
-    """The error for a page that cannot be written."""
+def check(path: str) -> None:
+    """Checks that a page can be written there, as far as that is known before.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not os.path.isdir(os.path.dirname(path) or "."):
+        raise _not_writable(path, "its folder does not exist")
+    if os.path.isdir(path):
+        raise _not_writable(path, "it is a folder")
+
+
+def _not_writable(path: str, reason: str) -> UserError:
     return UserError(f"the page {path} cannot be written ({reason}): name another --report.")
 
 
@@ -178,8 +192,7 @@ def _psnr_curves(measured: Mapping[str, Mapping[str, np.ndarray]]) -> str:
     def draw(figure: Any) -> None:
         axes = figure.subplots()
         for name, values in measured.items():
-            colored = values["chroma"] >= metrics.MIN_CHROMA
-            psnr = np.sort(metrics.decibels(values["squared_error"][colored]))
+            psnr = np.sort(metrics.decibels(values["squared_error"][metrics.has_color(values)]))
             axes.plot(psnr, 100 * np.arange(1, len(psnr) + 1) / max(len(psnr), 1), label=name)
         axes.set(xlabel="PSNR in dB, at most", ylabel="% of the pictures", ylim=(0, 100))
         axes.grid(alpha=0.3)
@@ -194,7 +207,7 @@ def _histograms(
     """Where the colors of the truth and of each model lie."""
     from matplotlib.colors import LogNorm
 
-    edges = np.linspace(-100, 100, 81)
+    edges = np.linspace(-110, 110, 89)
     sources = {"true": lambda rows: pictures[rows]}
     sources |= {name: functools.partial(color, name) for name in measured if name != tables.GRAY}
 
@@ -202,7 +215,7 @@ def _histograms(
         for axes, (name, get) in zip(
             figure.subplots(1, len(sources), squeeze=False)[0], sources.items(), strict=True
         ):
-            counts = np.zeros((80, 80))
+            counts = np.zeros((88, 88))
             for rows in _batches(sample):
                 _, ab = lab.rgb_to_lab(get(rows))
                 a, b = np.reshape(lab.ab_units(ab), (-1, 2)).T
@@ -234,7 +247,7 @@ def _extremes(
     lines = [f"<h3>{html.escape(model)}</h3>"]
     values = measured[model]
     # What has no color is colored well by anything.
-    colored = np.flatnonzero(values["chroma"] >= metrics.MIN_CHROMA)
+    colored = np.flatnonzero(metrics.has_color(values))
     for measure, (title, more_is_better) in _MEASURES.items():
         sign = -1.0 if more_is_better else 1.0
         order = colored[np.argsort(sign * values[measure][colored], kind="stable")]

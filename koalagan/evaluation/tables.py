@@ -65,8 +65,8 @@ def blocks(result: Mapping[str, Any]) -> list[Block]:
         found += [*_intervals(known), *_differences(known)]
     if known := result.get("distributions"):
         found.append(_distributions(known))
-    if known := result.get("objects"):
-        found += _objects(known)
+    if (known := result.get("objects")) is not None:
+        found += _objects(known) if known else ["No picture has marked objects."]
     return found
 
 
@@ -194,9 +194,10 @@ def _objects(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
                     f"{group[model]['chroma']:.1f}",
                 ]
             cells.append(line)
-        found.append(cells)
+        if shown:
+            found.append(cells)
         if rest := len(groups) - len(shown):
-            found.append(f"{rest} classes in fewer than {_LEAST_PICTURES} pictures are left out.")
+            found.append(f"Classes in fewer than {_LEAST_PICTURES} pictures are left out: {rest}.")
     return found
 
 

@@ -132,6 +132,13 @@ def _license(facts: Mapping[str, Any]) -> str:
     return facts.get("license", _LICENSE)
 
 
+def _head(facts: Mapping[str, Any]) -> dict[str, str]:
+    """The row of a head that classifies; older versions had only the other."""
+    if facts.get("head", "regression") == "regression":
+        return {}
+    return {"head": f"{facts['head']}, temperature {facts['temperature']}"}
+
+
 def page(
     name: str, facts: Mapping[str, Any], flags: Mapping[str, Any], result: Mapping[str, Any] | None
 ) -> str:
@@ -139,7 +146,7 @@ def page(
     height, width = facts["image_size"]
     shown = {
         "generator": facts["generator"],
-        **({"head": head} if (head := facts.get("head", "regression")) != "regression" else {}),
+        **_head(facts),
         "size of its input": f"{height}x{width}",
         "trained on": f"{facts['dataset']} {facts['train_split']}".rstrip(),
         "epochs planned": (

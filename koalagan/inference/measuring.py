@@ -9,7 +9,9 @@ from koalagan.data import sources, store
 from koalagan.data.objects import Objects
 from koalagan.errors import UserError
 from koalagan.evaluation import protocol
+from koalagan.evaluation import report as reports
 from koalagan.inference import saved_model
+from koalagan.models import picture_features
 
 
 def evaluate_saved_models(
@@ -55,6 +57,13 @@ def evaluate_saved_models(
     source = sources.open_source(dataset, split, data_dir=data_dir, download=download)
     if objects and not source.objects:
         raise UserError(f"{source.name} marks no objects in its pictures: leave --objects out.")
+    if objects and resize == "crop":
+        raise UserError("--objects has boxes of whole pictures: leave --resize=crop out.")
+    # Before pictures are prepared, which may take hours.
+    if features != "none":
+        picture_features.fetch(features)
+    if report:
+        reports.check(report)
     prepared = store.prepare(
         source,
         store_dir=store_dir,

@@ -22,9 +22,8 @@ from koalagan.models.layers.bilinear import BilinearUpsampling
 from koalagan.models.layers.subpixel import SpaceToDepth
 
 HEADS = ("regression", "classification")
-# The logits are at 1/4 of the picture's size, as in the paper.
-STRIDE = 4
-_LOGITS = "class_logits"
+# The layer, and the output, of the logits of each class.
+LOGITS = "class_logits"
 
 
 @channels_last()
@@ -40,19 +39,19 @@ def classification(
     """
     name, smaller = color_features
     x = generator.get_layer(name).input
-    while smaller < STRIDE:
+    while smaller < bins.STRIDE:
         x = SpaceToDepth(name=f"class_features_{2 * smaller}")(x)
         smaller *= 2
-    logits = layers.Conv2D(len(bins.centers()), 1, name=_LOGITS)(x)
+    logits = layers.Conv2D(len(bins.centers()), 1, name=LOGITS)(x)
     # Always float32: it is the model's output, and bfloat16 would quantize ab.
     ab = AnnealedMean(temperature, dtype="float32", name="annealed_mean")(logits)
-    ab = BilinearUpsampling(STRIDE, dtype="float32", name="class_ab")(ab)
+    ab = BilinearUpsampling(bins.STRIDE, dtype="float32", name="class_ab")(ab)
     return keras.Model(generator.input, ab, name=generator.name)
 
 
 def outputs(generator: keras.Model) -> keras.Model:
     """The generator with its outputs by name: `ab`, and `class_logits` if it classifies."""
     named = {"ab": generator.output}
-    if any(layer.name == _LOGITS for layer in generator.layers):
-        named[_LOGITS] = generator.get_layer(_LOGITS).output
+    if any(layer.name == LOGITS for layer in generator.layers):
+        named[LOGITS] = generator.get_layer(LOGITS).output
     return keras.Model(generator.input, named, name=generator.name)

@@ -14,6 +14,7 @@ Pictures are resized bilinearly with antialiasing; both networks take values in 
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -41,10 +42,14 @@ def _efficientnet_lite2() -> keras.Model:
     return model
 
 
-def _inception_v3() -> keras.Model:
-    path = downloads.fetch_keras_file(
+def _fetch_inception_v3() -> str:
+    return downloads.fetch_keras_file(
         _INCEPTION_FILE, _INCEPTION_URL, _INCEPTION_MD5, ", or pass --features=efficientnet_lite2"
     )
+
+
+def _inception_v3() -> keras.Model:
+    path = _fetch_inception_v3()
     try:
         return keras.applications.InceptionV3(
             include_top=False, weights=path, input_shape=(299, 299, 3), pooling="avg"
@@ -62,17 +67,32 @@ class Network:
 
     Attributes:
         title: how tables call it.
+        fetch: makes sure that its weights are on disk; returns their path.
         load: builds it with its weights.
     """
 
     title: str
+    fetch: Callable[[], Any]
     load: Callable[[], keras.Model]
 
 
 NETWORKS = {
-    "efficientnet_lite2": Network("EfficientNet-Lite2", _efficientnet_lite2),
-    "inception_v3": Network("Inception-v3", _inception_v3),
+    "efficientnet_lite2": Network(
+        "EfficientNet-Lite2",
+        lambda: efficientnet_lite.published_file(efficientnet_lite.LITE2),
+        _efficientnet_lite2,
+    ),
+    "inception_v3": Network("Inception-v3", _fetch_inception_v3, _inception_v3),
 }
+
+
+def fetch(name: str) -> None:
+    """Downloads the weights of a network of `NETWORKS` where they are neither installed nor cached.
+
+    Raises:
+        UserError: they cannot be downloaded, or their package is missing.
+    """
+    NETWORKS[name].fetch()
 
 
 def load(name: str) -> Callable[[tf.Tensor], tf.Tensor]:

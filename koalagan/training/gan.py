@@ -6,7 +6,7 @@ it on the device: `{"L": [B,H,W,1], "ab": [B,H,W,2]}`, float32, normalized (see
 `koalagan.color.lab`), with `"embedding"` [B,1001] and `"segmentation"` [B,h,w,21] where the
 generator takes them. `ColorizationGAN` trains on it through `fit` or `train_step`. No file IO here.
 
-Two phases, chosen by `compile`: L1 pretraining of the generator alone (`adversarial=False`), then
+Two phases, chosen by `compile`: pretraining of the generator alone (`adversarial=False`), then
 the GAN. An adversarial step, in the order of pix2pix (Isola et al. 2017, section 3.3): the
 generator colors once; if it is the discriminator's turn, it learns from the real and the detached
 fake picture; then the generator learns from the updated discriminator.
@@ -71,7 +71,7 @@ class ColorizationGAN(keras.Model):
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.adversarial_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="adversarial")
         self._learner, self._shown = heads.outputs(generator), heads.outputs(self.result)
-        self.step_means = StepMeans(classes="class_logits" in self._learner.output)
+        self.step_means = StepMeans(classes=heads.LOGITS in self._learner.output)
         self.first_bad_step = FirstBadStep(self.step_means.losses)
         self.validation_metrics = validation.means()
         self.adversarial = False
@@ -97,7 +97,7 @@ class ColorizationGAN(keras.Model):
         """Chooses the phase and its losses.
 
         Args:
-            adversarial: False pretrains the generator on the pixel loss alone.
+            adversarial: False pretrains the generator without the discriminator.
             pixel_loss: "l1" or "l2".
             l1_weight: multiplies the pixel loss, in both phases, so that the curves join.
             class_weight: multiplies the cross-entropy of a generator that classifies colors.
@@ -191,8 +191,8 @@ class ColorizationGAN(keras.Model):
         """The weighted losses of predicted colors, without a discriminator, by name."""
         pixel_loss = losses.pixel_loss(outputs["ab"], true_ab, self.pixel_loss)
         values = {"loss_G_L1": self.l1_weight * pixel_loss}
-        if "class_logits" in outputs:
-            class_loss = losses.class_loss(outputs["class_logits"], true_ab, self.class_weights)
+        if heads.LOGITS in outputs:
+            class_loss = losses.class_loss(outputs[heads.LOGITS], true_ab, self.class_weights)
             values[CLASS_LOSS] = self.class_weight * class_loss
         return values
 

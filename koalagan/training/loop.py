@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from koalagan import compilation
@@ -26,7 +27,7 @@ def train(
     training: Store,
     validation: Store,
 ) -> int:
-    """Trains both phases, L1 pretraining and the GAN.
+    """Trains both phases, pretraining and the GAN.
 
     Args:
         model: as the newest checkpoint left it, or untrained.
@@ -49,10 +50,6 @@ def train(
     )
     if jit_compile:
         print("XLA compiles the training step before the first step of each phase", flush=True)
-    class_weights = None
-    if settings.networks.head == "classification" and optimization.rebalancing_lambda < 1.0:
-        prior = bins.smoothed_prior(color_prior.counts(training))
-        class_weights = bins.rebalancing(prior, optimization.rebalancing_lambda)
     every = settings.saving.log_every
     line = console.ProgressLine(epochs, optimization.batch_size, steps, every)
     log = summaries.TensorBoardLog(
@@ -72,6 +69,9 @@ def train(
     phases = ((False, optimization.pretrain_epochs), (True, epochs))
     try:
         with saver:
+            class_weights = None
+            if int(model.step) < steps * epochs:
+                class_weights = _class_weights(settings, training)
             for adversarial, last_epoch in phases:
                 model.compile(
                     adversarial=adversarial,
@@ -187,6 +187,14 @@ def _grid_batch(pictures: Store) -> dict:
     """The first few validation pictures, the same after every epoch."""
     first = pipeline.evaluation_batches(pictures, batch_size=min(GRID_PICTURES, len(pictures)))
     return batches.for_networks(next(iter(first)))
+
+
+def _class_weights(settings: RunSettings, training: Store) -> np.ndarray | None:
+    """How much a pixel counts in the cross-entropy of classes by its color; None for all alike."""
+    share = settings.optimization.rebalancing_lambda
+    if settings.networks.head != "classification" or share == 1.0:
+        return None
+    return bins.rebalancing(bins.smoothed_prior(color_prior.counts(training)), share)
 
 
 def _diverged(error: divergence.NotFinite, training: Store, settings: RunSettings) -> UserError:

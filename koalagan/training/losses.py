@@ -8,7 +8,6 @@ applied in the training step, not here.
 import tensorflow as tf
 
 from koalagan.color import bins
-from koalagan.models import heads
 
 
 def gan_loss(logits: tf.Tensor, real: bool, kind: str = "vanilla") -> tf.Tensor:
@@ -52,15 +51,14 @@ def class_loss(
     """Cross-entropy of class logits with the soft classes of the true colors; mean over pixels.
 
     Zhang, Isola and Efros 2016, equation 2. A pixel of the logits has the mean color of those that
-    it covers.
+    it covers. Soft classes and logarithms are float32.
 
     Args:
         logits: [B,H/4,W/4,261].
-        true_ab: [B,H,W,2].
+        true_ab: [B,H,W,2], H and W multiples of 4.
         class_weights: [261], how much a pixel counts by its nearest class; None for 1.
     """
-    true_ab = tf.nn.avg_pool2d(tf.cast(true_ab, tf.float32), heads.STRIDE, heads.STRIDE, "VALID")
-    nearest, weights = bins.encode(true_ab)
+    nearest, weights = bins.encode(bins.at_quarter_size(true_ab))
     logarithms = tf.nn.log_softmax(tf.cast(logits, tf.float32))
     losses = -tf.reduce_sum(weights * tf.gather(logarithms, nearest, batch_dims=3), axis=-1)
     if class_weights is not None:

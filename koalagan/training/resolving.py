@@ -46,6 +46,7 @@ def resolve(settings: RunSettings, given: Sequence[str] = ()) -> RunSettings:
         raise UserError("--pretrain_epochs and --epochs are both 0: there is nothing to train.")
     for name, value in options.values(settings).items():
         _check_value(name, value)
+    _check_losses(settings)
     check_generator_options(settings.networks)
     _check_head(settings)
     _check_crops(settings)
@@ -87,6 +88,15 @@ def _check_value(name: str, value: Any) -> None:
         except UnicodeEncodeError:
             # Reports and flags.txt are UTF-8.
             raise UserError(f"--{name}={value!r} is not valid UTF-8: rename it.") from None
+
+
+def _check_losses(settings: RunSettings) -> None:
+    rates = settings.optimization
+    classifies = settings.networks.head == "classification"
+    if rates.pretrain_epochs and not (rates.l1_weight or (classifies and rates.class_weight)):
+        raise UserError(
+            "pretraining has no loss to learn from: raise --l1_weight, or pass --pretrain_epochs=0."
+        )
 
 
 def _check_head(settings: RunSettings) -> None:
@@ -144,12 +154,16 @@ def _resolve_weights(networks: NetworkSettings, given: Sequence[str]) -> Network
         changes[name] = weights
     if networks.init_from == PRETRAINED:
         changes["backbone_weights"] = "imagenet"
-    elif networks.init_from and generator.pretrained:
-        # The encoder comes from the other run, and so does what its weights started from.
-        former = Path(networks.init_from) / "flags.txt"
-        if former.is_file():
-            former_settings = parse([f"--flagfile={former}"])
-            changes["backbone_weights"] = former_settings.networks.backbone_weights
+    elif networks.init_from and (former := Path(networks.init_from) / "flags.txt").is_file():
+        other = parse([f"--flagfile={former}"]).networks
+        if other.head != networks.head:
+            raise UserError(
+                f"--init_from={networks.init_from} has --head={other.head}, and this run "
+                f"--head={networks.head}: pass the same head, or leave --init_from out."
+            )
+        if generator.pretrained:
+            # The encoder comes from the other run, and so does what its weights started from.
+            changes["backbone_weights"] = other.backbone_weights
     absolute = {name: _absolute_weights(weights) for name, weights in changes.items()}
     return dataclasses.replace(networks, **absolute)
 

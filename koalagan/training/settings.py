@@ -110,7 +110,7 @@ class NetworkSettings:
     init_from: str | None = option(
         None,
         "Start from the generator of another run's folder, which must have the same layers, "
-        "dropout included; koala starts from the model that comes with koalagan.",
+        "head and dropout included; koala starts from the model that comes with koalagan.",
     )
 
 
@@ -163,8 +163,8 @@ class OptimizationSettings:
     rebalancing_lambda: float = option(
         1.0,
         "--head=classification: 1 counts all pixels alike in the cross-entropy; less lets rare "
-        "colors count more, 0 all classes the same. Zhang et al. take 0.5.",
-        minimum=0.0,
+        "colors count more, near 0 all classes count the same. Zhang et al. take 0.5.",
+        minimum=0.01,
         maximum=1.0,
     )
     gan_loss: str = option(

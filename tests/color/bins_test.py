@@ -80,7 +80,7 @@ def test_a_smoothed_prior_sums_to_1_and_spreads_to_neighbors():
     assert bins.smoothed_prior(rng.integers(0, 99, 261)).sum() == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("share", [0.01, 0.5, 1.0])
 def test_rebalancing_has_a_mean_of_1_and_favors_rare_colors(share):
     prior = np.random.default_rng(0).dirichlet(np.ones(261))
     weights = bins.rebalancing(prior, share)
@@ -90,3 +90,11 @@ def test_rebalancing_has_a_mean_of_1_and_favors_rare_colors(share):
     mixed = (1 - share) * prior + share / 261
     assert weights[rare] / weights[common] == pytest.approx(mixed[common] / mixed[rare])
     assert (weights[rare] > weights[common]) == (share < 1.0)
+
+
+def test_classes_that_never_occur_have_a_finite_weight():
+    """Their smoothed prior is as good as 0."""
+    counts = np.zeros(261, np.int64)
+    counts[0] = 5
+    weights = bins.rebalancing(bins.smoothed_prior(counts), 0.01)
+    assert np.all(np.isfinite(weights)) and weights.max() < 261 / 0.01

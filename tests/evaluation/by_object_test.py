@@ -50,13 +50,12 @@ def test_means_over_boxes(measured):
 
 
 def test_sizes_are_shares_of_the_picture():
-    sides = np.array([0.1, 0.2, 0.5], np.float32) ** 0.5
-    boxes = np.stack([np.zeros(3), np.zeros(3), sides * 0.99, sides * 0.99], axis=1)
-    boxes[0] *= 0.3
+    shares = np.array([0.0099, 0.0101, 0.099, 0.101], np.float32)
+    boxes = np.stack([0 * shares, 0 * shares, 0 * shares + 1, shares], axis=1)
     rgb = PICTURES[:1]
     L, ab = lab.rgb_to_lab(rgb)
-    found = by_object.measure(0, (rgb, L, ab), ab, [Objects(boxes, ["a"] * 3)])
-    assert [one["size"] for one in found] == ["small", "large", "large"]
+    found = by_object.measure(0, (rgb, L, ab), ab, [Objects(boxes, ["a"] * 4)])
+    assert [one["size"] for one in found] == ["small", "medium", "medium", "large"]
 
 
 def test_aggregate_by_class_and_by_size(measured):

@@ -90,7 +90,7 @@ def test_metrics_are_written_with_data_and_versions(pictures, tmp_path):
     result = run({}, pictures, str(tmp_path / "new" / "folder"))
     written = tmp_path / "new" / "folder"
     names = ["grid.png", "metrics.json", "pictures.csv", "pictures.jsonl", "table.md"]
-    assert sorted(os.listdir(written)) == names
+    assert sorted(os.listdir(written)) == sorted(protocol.FILES) == names
     assert json.loads((written / "metrics.json").read_text()) == result
     optional = ["distributions", "objects"]
     assert list(result) == ["rows", "truth", "intervals", *optional, "data", "versions"]
@@ -179,7 +179,11 @@ def test_objects_by_class_and_size(pictures, tmp_path):
     ]
     assert rows[0]["ciede2000"] > rows[2]["ciede2000"] == 0
     table = (tmp_path / "table.md").read_text()
-    assert "2 classes in fewer than 5 pictures are left out." in table
+    assert "Classes in fewer than 5 pictures are left out: 2." in table
+    assert "| class" not in table
+    nothing = run({}, pictures, str(tmp_path), objects=[None] * 5)
+    assert nothing["objects"] == []
+    assert "No picture has marked objects." in (tmp_path / "table.md").read_text()
     assert "| large |       2 |        2 |" in table and "perfect: CIEDE2000" in table
 
 

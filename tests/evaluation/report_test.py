@@ -179,10 +179,11 @@ def test_a_page_that_cannot_be_written(tmp_path):
                 report_path=str(path),
             )
 
-    refuse(tmp_path / "nowhere" / "report.html")
-    assert not (tmp_path / "out").exists()  # before the work
     (tmp_path / "folder").mkdir()
-    refuse(tmp_path / "folder")
+    for path in (tmp_path / "nowhere" / "report.html", tmp_path / "folder"):
+        refuse(path)
+        assert not (tmp_path / "out").exists()  # before the work
+    refuse(tmp_path / ("long" * 100))
     assert (tmp_path / "out" / "metrics.json").exists()
 
 

@@ -11,6 +11,7 @@ import transfer
 from helpers import runs
 from helpers.marked_pictures import write_marked_pictures
 
+from koalagan.color import lab
 from koalagan.errors import UserError
 from koalagan.models import GENERATORS
 
@@ -20,6 +21,16 @@ def test_average_precision_by_hand():
     expected = (1 / 1 + 2 / 3 + 3 / 5) / 3
     assert transfer.average_precision(labels, scores) == pytest.approx(expected)
     assert transfer.average_precision(labels, labels) == 1.0
+
+
+def test_average_precision_of_ties_does_not_depend_on_the_order():
+    """As scikit-learn has it: the sum of the recall that each score adds times its precision."""
+    labels, scores = np.array([1, 0, 1, 0, 0, 1]), np.array([2.0, 2.0, 1.0, 1.0, 1.0, 0.0])
+    expected = 1 / 3 * 1 / 2 + 1 / 3 * 2 / 5 + 1 / 3 * 3 / 6
+    for order in (slice(None), slice(None, None, -1)):
+        got = transfer.average_precision(labels[order], scores[order])
+        assert got == pytest.approx(expected)
+    assert transfer.average_precision(labels, np.zeros(6)) == pytest.approx(0.5)
 
 
 def test_measures_are_over_the_classes_that_occur():
@@ -43,13 +54,21 @@ def test_the_classifier_has_the_generators_encoder(name):
     assert not any(path.startswith(("decoder", "up_", "fusion")) for path in shared)
 
 
+def test_pictures_keep_the_order_that_they_are_asked_for_in():
+    rgb = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((2, 2, 3), np.uint8) * 50
+    pictures = transfer.Pictures(rgb, np.array([4, 1, 3]), np.zeros((3, 1), np.float32))
+    L = pictures.lightness(np.array([2, 0]))
+    np.testing.assert_array_equal(L, lab.lightness(rgb[[3, 4]]))
+
+
 def test_the_first_epochs_train_the_last_layer_alone():
     keras.utils.set_random_seed(0)
     generator = GENERATORS["unet"](256)
     model = transfer.classifier(generator, "down_8", 2)
     before = [w.numpy() for w in model.weights]
     pictures = transfer.Pictures(
-        np.random.default_rng(0).uniform(-1, 1, (2, 256, 256, 1)).astype(np.float32),
+        np.random.default_rng(0).integers(0, 256, (3, 256, 256, 3), np.uint8),
+        np.array([2, 0]),
         np.eye(2, dtype=np.float32),
     )
     options = dict(seed=0, batch_size=2, rate=1e-3, advance=lambda: None)
@@ -104,5 +123,7 @@ def test_what_cannot_be_transferred(run):
     with pytest.raises(UserError, match="marks no objects"):
         folder = {"dataset": "folder", "data_dir": str(run._photographs)}
         transfer.main(_settings(run, **folder), [])
+    with pytest.raises(UserError, match="the folder of --output=.* does not exist"):
+        transfer.main(_settings(run, output="/nowhere/x.json"), [])
     with pytest.raises(UserError, match="--seeds=a,b must be numbers"):
         transfer.main(_settings(run, seeds="a,b"), [])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import skimage.data
 from helpers import commands, saved_models
+from helpers.marked_pictures import write_marked_pictures
 from PIL import Image
 
 from koalagan import evaluate
@@ -137,6 +138,28 @@ def test_models_for_different_sizes_need_an_image_size(tmp_path):
     refuse(small, large, match="different sizes.*--image_size")
     refuse(small, unknown, match="different sizes.*--image_size")
     refuse(large, unknown, match="no SavedModel in")  # 256 is the default
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"objects": True, "resize": "crop"}, "leave --resize=crop out"),
+        ({"report": "/nowhere/report.html"}, "page /nowhere/report.html .* another --report"),
+    ],
+)
+def test_what_is_refused_before_pictures_are_prepared(model, tmp_path, options, sentence):
+    write_marked_pictures(str(tmp_path))
+    with pytest.raises(UserError, match=sentence):
+        measuring.evaluate_saved_models(
+            [model],
+            dataset="marked_pictures",
+            data_dir=str(tmp_path),
+            split="train",
+            store_dir=str(tmp_path / "store"),
+            output_dir=str(tmp_path / "out"),
+            **options,
+        )
+    assert not (tmp_path / "store").exists() and not (tmp_path / "out").exists()
 
 
 def test_objects_of_a_dataset_that_marks_none(photographs, model, tmp_path):

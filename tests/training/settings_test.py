@@ -212,6 +212,11 @@ def test_resolve_returns_new_settings():
             ["--crop_from=300", "--segmentation_weights=pascalvoc"],
             "--crop_from takes parts of pictures, .*: pass --segmentation_weights=none",
         ),
+        (["--l1_weight=0"], "pretraining has no loss to learn from: raise --l1_weight"),
+        (
+            ["--head=classification", "--l1_weight=0", "--class_weight=0"],
+            "pretraining has no loss to learn from",
+        ),
         (["--temperature=0.38"], "--temperature=0.38 is for --head=classification"),
         (["--class_weight=0.3"], "--class_weight=0.3 is for --head=classification"),
         (["--rebalancing_lambda=0.5"], "--rebalancing_lambda=0.5 is for --head=classification"),
@@ -277,3 +282,11 @@ def test_the_backbone_of_a_run_that_starts_from_another(tmp_path):
     assert resolved(*arguments)["backbone_weights"] == "imagenet"
     (tmp_path / "flags.txt").write_text("--generator=resnet18_unet\n--backbone_weights=random\n")
     assert resolved(*arguments)["backbone_weights"] == "random"
+
+
+def test_a_run_that_starts_from_another_has_its_head(tmp_path):
+    (tmp_path / "flags.txt").write_text("--head=classification\n")
+    start = f"--init_from={tmp_path}"
+    assert resolved(start, "--head=classification")["head"] == "classification"
+    with pytest.raises(UserError, match="has --head=classification, and this run --head=regressi"):
+        resolved(start)
