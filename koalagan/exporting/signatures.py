@@ -109,11 +109,14 @@ class Chain:
 
     def predict_ab(self, L: tf.Tensor, **given: tf.Tensor) -> dict[str, tf.Tensor]:
         """float32 L [B,h,w,1] in [-1,1] -> ab float32 [B,h,w,2] in [-1,1]."""
+        batch, height, width, _ = tf.unstack(tf.shape(L))
+        if L.shape[0] is None:
+            L, given = _one_at_least(L), {name: _one_at_least(x) for name, x in given.items()}
         outputs = {name: self._weights.call(model, L) for name, model in self._frozen.items()}
         ab = self._weights.call(self._generator, {"L": L, **outputs, **given})
         # The networks round sizes up to multiples of their strides.
-        size = tf.shape(L)[1:3]
-        return {"ab": ab[:, : size[0], : size[1]]}
+        ab = ab[:, :height, :width]
+        return {"ab": ab if L.shape[0] else ab[:batch]}
 
     def serving_default(self, image: tf.Tensor, **given: tf.Tensor) -> dict[str, tf.Tensor]:
         """uint8 image [B,H,W,C], C 1 or 3 -> colorized uint8 [B,H,W,3]."""
@@ -157,6 +160,16 @@ class Chain:
         """L of pictures of the model's size, and the predicted ab."""
         L = lab.lightness(rgb)
         return L, self.predict_ab(L, **given)["ab"]
+
+
+def _one_at_least(batch: tf.Tensor) -> tf.Tensor:
+    """A batch with a picture of zeros where it has none.
+
+    TensorFlow 2.21's fused convolutions, on CPUs where oneDNN runs them, give an empty batch the
+    channels of their input.
+    """
+    missing = tf.maximum(1 - tf.shape(batch)[0], 0)
+    return tf.pad(batch, [[0, missing], *([[0, 0]] * (batch.shape.rank - 1))])
 
 
 class _Weights:
