@@ -82,12 +82,7 @@ class Pictures:
 
     def lightness(self, numbers: np.ndarray) -> tf.Tensor:
         """L [n, H, W, 1] of some of the N pictures."""
-        return lab.lightness(self.rgb[np.sort(self.rows[numbers])][_ranks(self.rows[numbers])])
-
-
-def _ranks(rows: np.ndarray) -> np.ndarray:
-    """Where each row is once they are sorted: a memory map is read in order."""
-    return np.argsort(np.argsort(rows))
+        return lab.lightness(self.rgb[self.rows[numbers]])
 
 
 def open_pictures(

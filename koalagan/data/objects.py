@@ -2,7 +2,7 @@
 """Objects that a TFDS dataset marks in its pictures: boxes and classes, as COCO has them.
 
 Boxes are those of the dataset: of whole pictures, as they are stored. A picture that is turned by
-its EXIF orientation would not fit its boxes; COCO's are not.
+its EXIF orientation does not fit its boxes any more.
 """
 
 import dataclasses

@@ -8,7 +8,7 @@ them by the head of Zhang, Isola and Efros 2016 (see `koalagan.color.bins`):
     annealed_mean   softmax, mean of the classes' colors: ab at 1/4
     ab              upsample (bilinear) to the full size
 
-The module of a generator names the place in `COLOR_FEATURES`: its layer that makes two channels of
+The module of a generator names the place in `COLOR_FEATURES`: its layer that makes colors of
 features, and how many times smaller than the picture these features are.
 """
 
