@@ -12,11 +12,15 @@ The module of a generator names the place in `COLOR_FEATURES`: its layer that ma
 features, and how many times smaller than the picture these features are.
 """
 
+from typing import Any
+
 import keras
 from keras import layers
 
 from koalagan.color import bins
 from koalagan.models.channels import channels_last
+from koalagan.models.generators import GENERATORS
+from koalagan.models.generators.sizes import ImageSize
 from koalagan.models.layers.annealed_mean import AnnealedMean
 from koalagan.models.layers.bilinear import BilinearUpsampling
 from koalagan.models.layers.subpixel import SpaceToDepth
@@ -24,6 +28,32 @@ from koalagan.models.layers.subpixel import SpaceToDepth
 HEADS = ("regression", "classification")
 # The layer, and the output, of the logits of each class.
 LOGITS = "class_logits"
+
+
+def build(
+    generator: str,
+    image_size: ImageSize,
+    head: str = "regression",
+    temperature: float = 1.0,
+    **arguments: Any,
+) -> keras.Model:
+    """An untrained generator with a head.
+
+    Args:
+        generator: its name in `GENERATORS`.
+        image_size: see the `build` of its module.
+        head: one of `HEADS`.
+        temperature: of the classification head's annealed mean.
+        **arguments: further ones of its module's `build`.
+
+    Raises:
+        UserError: the generator cannot be built for this size.
+    """
+    entry = GENERATORS[generator]
+    model = entry(image_size, **arguments)
+    if head == "regression":
+        return model
+    return classification(model, entry.module.COLOR_FEATURES, temperature)
 
 
 @channels_last()

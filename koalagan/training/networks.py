@@ -51,10 +51,14 @@ def build_generator(
     entry = GENERATORS[networks.generator]
     used = frozen_weights(networks)
     branches = {name: name in used for name in entry.branches}
-    generator = entry(image_size, **branches, **generator_options(networks))
-    if networks.head == "classification":
-        features = entry.module.COLOR_FEATURES
-        generator = heads.classification(generator, features, networks.temperature)
+    generator = heads.build(
+        networks.generator,
+        image_size,
+        networks.head,
+        networks.temperature,
+        **branches,
+        **generator_options(networks),
+    )
     has_dropout = any(isinstance(layer, keras.layers.Dropout) for layer in generator.layers)
     if networks.dropout_at_inference and not has_dropout:
         raise UserError(

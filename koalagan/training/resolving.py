@@ -15,6 +15,7 @@ from typing import Any
 
 from koalagan import files, options
 from koalagan.errors import UserError
+from koalagan.inference import pretrained
 from koalagan.models.frozen import CLASSES
 from koalagan.models.generators import GENERATORS
 from koalagan.options import PRETRAINED
@@ -46,6 +47,8 @@ def resolve(settings: RunSettings, given: Sequence[str] = ()) -> RunSettings:
         raise UserError("--pretrain_epochs and --epochs are both 0: there is nothing to train.")
     for name, value in options.values(settings).items():
         _check_value(name, value)
+    networks = _resolve_head(settings.networks, given)
+    settings = dataclasses.replace(settings, networks=networks)
     _check_losses(settings)
     check_generator_options(settings.networks)
     _check_head(settings)
@@ -60,11 +63,6 @@ def resolve(settings: RunSettings, given: Sequence[str] = ()) -> RunSettings:
         raise UserError(
             f"--init_from={PRETRAINED} starts from the model that comes with koalagan, whose "
             f"generator is {PRETRAINED}: pass --generator={PRETRAINED}, or name a run's folder."
-        )
-    if settings.networks.init_from == PRETRAINED and settings.networks.head != "regression":
-        raise UserError(
-            f"--init_from={PRETRAINED} starts from the model that comes with koalagan, which does "
-            f"not have --head={settings.networks.head}: leave that out, or name a run's folder."
         )
     changes: dict[str, Any] = {
         "workdir": os.path.expanduser(settings.saving.workdir),
@@ -88,6 +86,32 @@ def _check_value(name: str, value: Any) -> None:
         except UnicodeEncodeError:
             # Reports and flags.txt are UTF-8.
             raise UserError(f"--{name}={value!r} is not valid UTF-8: rename it.") from None
+
+
+def _resolve_head(networks: NetworkSettings, given: Sequence[str]) -> NetworkSettings:
+    """The networks with the head of what they start from; another one is a mistake."""
+    former = _former_networks(networks.init_from)
+    if former is None:
+        return networks
+    taken = {name for name in ("head", "temperature") if name not in given}
+    networks = dataclasses.replace(networks, **{name: getattr(former, name) for name in taken})
+    if networks.head != former.head:
+        raise UserError(
+            f"--init_from={networks.init_from} starts from a model of --head={former.head}, not of "
+            f"--head={networks.head}: leave --head out, or --init_from."
+        )
+    return networks
+
+
+def _former_networks(init_from: str | None) -> NetworkSettings | None:
+    """The networks of what a run starts from; None if it starts anew or that is not known."""
+    if init_from == PRETRAINED:
+        flags = pretrained.card()["flags"]
+        names = ("head", "temperature", "backbone_weights")
+        return NetworkSettings(**{name: flags[name] for name in names})
+    if init_from and (flags := Path(init_from).expanduser() / "flags.txt").is_file():
+        return parse([f"--flagfile={flags}"]).networks
+    return None
 
 
 def _check_losses(settings: RunSettings) -> None:
@@ -152,18 +176,10 @@ def _resolve_weights(networks: NetworkSettings, given: Sequence[str]) -> Network
                 )
             weights = "none"
         changes[name] = weights
-    if networks.init_from == PRETRAINED:
-        changes["backbone_weights"] = "imagenet"
-    elif networks.init_from and (former := Path(networks.init_from) / "flags.txt").is_file():
-        other = parse([f"--flagfile={former}"]).networks
-        if other.head != networks.head:
-            raise UserError(
-                f"--init_from={networks.init_from} has --head={other.head}, and this run "
-                f"--head={networks.head}: pass the same head, or leave --init_from out."
-            )
-        if generator.pretrained:
-            # The encoder comes from the other run, and so does what its weights started from.
-            changes["backbone_weights"] = other.backbone_weights
+    former = _former_networks(networks.init_from)
+    if former and generator.pretrained:
+        # The encoder comes from there, and so does what its weights started from.
+        changes["backbone_weights"] = former.backbone_weights
     absolute = {name: _absolute_weights(weights) for name, weights in changes.items()}
     return dataclasses.replace(networks, **absolute)
 

@@ -110,7 +110,8 @@ class NetworkSettings:
     init_from: str | None = option(
         None,
         "Start from the generator of another run's folder, which must have the same layers, "
-        "head and dropout included; koala starts from the model that comes with koalagan.",
+        "dropout included, and whose head this run has; koala starts from the model that comes "
+        "with koalagan.",
     )
 
 

@@ -21,6 +21,8 @@ def run(tmp_path_factory):
     trainer = runs.Trainer(photographs, tmp_path_factory.mktemp("run"))
     trainer(
         generator="koala",
+        head="classification",
+        temperature=0.5,
         image_size=64,
         train_split="train[:2]",
         eval_split="train[18:]",

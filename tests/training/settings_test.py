@@ -222,7 +222,7 @@ def test_resolve_returns_new_settings():
         (["--rebalancing_lambda=0.5"], "--rebalancing_lambda=0.5 is for --head=classification"),
         (
             ["--generator=koala", "--head=classification", "--init_from=koala"],
-            "--init_from=koala starts from .*, which does not have --head=classification",
+            "--init_from=koala starts from a model of --head=regression, not of --head=class",
         ),
         (
             [
@@ -285,8 +285,11 @@ def test_the_backbone_of_a_run_that_starts_from_another(tmp_path):
 
 
 def test_a_run_that_starts_from_another_has_its_head(tmp_path):
-    (tmp_path / "flags.txt").write_text("--head=classification\n")
+    (tmp_path / "flags.txt").write_text("--head=classification\n--temperature=0.5\n")
     start = f"--init_from={tmp_path}"
-    assert resolved(start, "--head=classification")["head"] == "classification"
-    with pytest.raises(UserError, match="has --head=classification, and this run --head=regressi"):
-        resolved(start)
+    for arguments in ([start], [start, "--head=classification"]):
+        values = resolved(*arguments)
+        assert (values["head"], values["temperature"]) == ("classification", 0.5)
+    assert resolved(start, "--class_weight=0.3", "--temperature=1")["temperature"] == 1
+    with pytest.raises(UserError, match="starts from a model of --head=classification, not of --"):
+        resolved(start, "--head=regression")

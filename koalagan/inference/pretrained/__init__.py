@@ -9,17 +9,19 @@ The weights are arrays of numbers that NumPy reads without unpickling: loading t
 of the file. `experiments/studies/ship.py` writes the folder from a run.
 """
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
-from koalagan import precision
 from koalagan.errors import UserError, one_line
-from koalagan.models import GENERATORS
 from koalagan.options import PRETRAINED
+
+if TYPE_CHECKING:
+    import keras
 
 FOLDER = Path(__file__).parent
 WEIGHTS, CARD = FOLDER / "koala.npz", FOLDER / "card.json"
@@ -42,10 +44,15 @@ def generator() -> keras.Model:
     """The trained generator in float32, for any height and width that are multiples of 32.
 
     Raises:
-        UserError: the file of the weights is missing or damaged.
+        UserError: the file of the weights or the card is missing or damaged.
     """
+    # The settings of a run read the card, and need neither Keras nor its seconds.
+    from koalagan import precision
+    from koalagan.models import heads
+
+    flags = card()["flags"]
     with precision.policy("float32"):
-        model = GENERATORS[PRETRAINED]((None, None))
+        model = heads.build(PRETRAINED, (None, None), flags["head"], flags["temperature"])
     restore(model)
     return model
 
