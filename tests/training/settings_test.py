@@ -37,6 +37,7 @@ DEFAULTS = {
     "segmentation_weights": "pascalvoc",
     "frozen_precision": "float32",
     "backbone_weights": "imagenet",
+    "levels": 8,
     "skips": True,
     "dropout": None,
     "dropout_at_inference": False,

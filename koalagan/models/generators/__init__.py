@@ -57,7 +57,7 @@ GENERATORS = {
     for generator in (
         Generator("inception_fusion", branches=("embedding", "segmentation"), options=_DROPOUT),
         Generator("koalarization", branches=("embedding",)),
-        Generator("unet", options=("skips", *_DROPOUT)),
+        Generator("unet", options=("levels", "skips", *_DROPOUT)),
         Generator("resnet18_unet", options=("upsampling", "output_activation"), pretrained=True),
         Generator("koala", pretrained=True),
     )

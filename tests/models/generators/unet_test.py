@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from koalagan.errors import UserError
 from koalagan.models.generators import unet
 
 FILTERS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512, 6: 512, 7: 512, 8: 512}
@@ -49,7 +50,7 @@ def model():
     return enliven(unet.build())
 
 
-def reference(model, L):
+def reference(model, L, levels=8):
     """`UnetGenerator.forward` in evaluation mode, with the weights of `model`.
 
     With explicit padding, transposed convolutions by inserted zeros, and skips that the LeakyReLU
@@ -76,7 +77,7 @@ def reference(model, L):
         """UnetSkipConnectionBlock, from the outermost to the innermost."""
         y = x = tf.nn.leaky_relu(x, 0.2) if level > 1 else x
         y = conv(y, model.get_layer(f"down_{level}"))
-        if level < 8:
+        if level < levels:
             if level > 1:
                 y = norm(y, model.get_layer(f"down_norm_{level}"))
             y = block(y, level + 1)
@@ -93,6 +94,23 @@ def test_equals_the_authors_network(model):
     expected = reference(model, batch["L"])
     assert np.std(expected) > 0.1
     np.testing.assert_allclose(model(batch, training=False), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("levels, dropouts", [(7, 2), (5, 0)])
+def test_fewer_levels_for_smaller_pictures(levels, dropouts):
+    """As the authors' `num_downs`: levels of 512 with dropout are left out."""
+    size = 1 << levels
+    smaller = enliven(unet.build(size, levels=levels))
+    L = lightness()["L"][:, :size, :size]
+    expected = reference(smaller, L, levels)
+    assert np.std(expected) > 0.1
+    np.testing.assert_allclose(smaller({"L": L}, training=False), expected, atol=1e-4)
+    assert sum("dropout" in layer.name for layer in smaller.layers) == dropouts
+    if levels == 7:
+        trainable = sum(int(np.prod(weight.shape)) for weight in smaller.trainable_weights)
+        assert trainable == 41_824_898
+    with pytest.raises(UserError, match=f"multiple of {size}, not {size // 2}"):
+        unet.build(size // 2, levels=levels)
 
 
 @pytest.mark.parametrize("skips, parameters", [(True, 54_409_858), (False, 39_072_386)])
