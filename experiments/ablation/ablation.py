@@ -12,9 +12,12 @@ measured on the same pictures by the protocol of `koalagan.evaluation.metrics`:
     WORKDIR/metrics.json   the same numbers, with the data, flags and versions that made them
     WORKDIR/grid.png       gray | each model | true
 
-Flags given here override those of every experiment, with two exceptions: a branch that an
-experiment leaves out stays out, and an experiment with a single phase trains for --pretrain_epochs
-plus --epochs in that phase.
+Flags given here override those of every experiment, with three exceptions: a branch that an
+experiment leaves out stays out, a generator is spared the options that only others have, and an
+experiment with a single phase trains for --pretrain_epochs plus --epochs in that phase.
+
+--measure_dataset=... --measure_split=... measures on other pictures than those that the experiments
+are validated on, and --beside=koala (or a folder of an exported model) measures other models too.
 """
 
 import concurrent.futures
@@ -34,6 +37,7 @@ from absl import flags
 
 from koalagan import cli, options
 from koalagan.errors import UserError
+from koalagan.models.generators import GENERATORS
 from koalagan.options import option
 from koalagan.training import resolving
 from koalagan.training import settings as run_settings
@@ -51,6 +55,16 @@ class ExperimentSettings:
     experiments: str = option(
         None, "Names of flagfiles to train and compare, separated by commas.", required=True
     )
+    beside: tuple[str, ...] = option(
+        (),
+        "Another model to measure, the first one of the table: koala or the folder of an exported "
+        "model; repeat the flag for several.",
+    )
+    measure_dataset: str | None = option(
+        None, "Measure on this dataset (default: what the experiments are validated on)."
+    )
+    measure_split: str = option("validation", "--measure_dataset: its pictures.")
+    measure_data_dir: str | None = option(None, "--measure_dataset: its --data_dir.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +108,14 @@ def arguments(name: str, given: Mapping[str, Any], folder: str) -> list[str]:
     epochs = {phase: given[phase] for phase in ("pretrain_epochs", "epochs") if phase in given}
     if len(epochs) == 1:
         raise UserError("--pretrain_epochs and --epochs must be given together.")
+    of_others = {name for entry in GENERATORS.values() for name in entry.options}
+    of_others -= set(GENERATORS[given.get("generator", known["generator"])].options)
     overrides = {
         flag: value
         for flag, value in given.items()
         if not (flag.endswith("_weights") and known[flag] == "none")
         and not (flag == "embedding" and known["embedding_weights"] == "none")
+        and flag not in of_others
     }
     if epochs and (known["pretrain_epochs"] == 0 or known["epochs"] == 0):
         total = sum(epochs.values())
@@ -108,7 +125,11 @@ def arguments(name: str, given: Mapping[str, Any], folder: str) -> list[str]:
 
 
 def _as_flags(values: Mapping[str, Any]) -> list[str]:
-    return [f"--{name}={value}" for name, value in values.items()]
+    return [
+        f"--{name}={one}"
+        for name, value in values.items()
+        for one in (value if isinstance(value, tuple) else [value])
+    ]
 
 
 def train_in_process(command: Sequence[str]) -> int:
@@ -186,11 +207,14 @@ def _given_flags(command: Sequence[str]) -> list[str]:
     return [name for name in values if values[name].present]
 
 
-def measure(names: Sequence[str], settings: RunSettings) -> dict[str, Any]:
+def measure(
+    names: Sequence[str], selection: ExperimentSettings, settings: RunSettings
+) -> dict[str, Any]:
     """Measures the exports of finished runs on the same pictures; writes metrics.json, grid.png.
 
     Args:
         names: of the experiments.
+        selection: the pictures, and models beside the experiments'.
         settings: the workdir that holds their runs, and where pictures and their store are.
 
     Returns:
@@ -200,9 +224,7 @@ def measure(names: Sequence[str], settings: RunSettings) -> dict[str, Any]:
     Raises:
         UserError: the runs were not validated on the same pictures, or the pictures are gone.
     """
-    from koalagan.data import sources, store
-    from koalagan.evaluation import protocol
-    from koalagan.inference import measuring, saved_model
+    from koalagan.inference import measuring
     from koalagan.training import run_folder
 
     workdir = settings.saving.workdir
@@ -216,22 +238,25 @@ def measure(names: Sequence[str], settings: RunSettings) -> dict[str, Any]:
             "for each dataset."
         )
     data = runs[names[0]].data
-    prepared = store.prepare(
-        sources.open_source(
-            data.dataset, data.eval_split, data_dir=settings.data.data_dir or data.data_dir
-        ),
+    pictures = {
+        "dataset": data.dataset,
+        "split": data.eval_split,
+        "data_dir": settings.data.data_dir or data.data_dir,
+    }
+    if selection.measure_dataset:
+        pictures = {
+            "dataset": selection.measure_dataset,
+            "split": selection.measure_split,
+            "data_dir": selection.measure_data_dir,
+        }
+    result = measuring.evaluate_saved_models(
+        [*selection.beside, *(f"{workdir}/{name}/export" for name in names)],
+        **pictures,
+        output_dir=workdir,
         store_dir=settings.data.store_dir,
-        image_size=(data.image_size, data.image_size),
+        image_size=data.image_size,
         resize=data.resize,
         on_bad_picture=data.on_bad_picture,
-    )
-    paths = saved_model.names([f"{workdir}/{name}/export" for name in names])
-    result = protocol.evaluate_models(
-        {shown: saved_model.predictor(path) for shown, path in paths.items()},
-        prepared.pictures,
-        data=measuring.describe(prepared.manifest, paths),
-        output_dir=workdir,
-        ids=prepared.ids(),
     )
     result["experiments"] = {name: _facts(run) for name, run in runs.items()}
     return result
@@ -253,11 +278,17 @@ def _facts(run: RunSettings) -> dict[str, Any]:
     }
 
 
-def ablate(names: Sequence[str], given: Mapping[str, Any], settings: RunSettings) -> int:
+def ablate(
+    names: Sequence[str],
+    given: Mapping[str, Any],
+    selection: ExperimentSettings,
+    settings: RunSettings,
+) -> int:
     """Trains and measures the experiments; returns the exit status.
 
     Args:
         names: of the experiments.
+        selection: what they are measured on, and beside which models.
         given: values of the flags that override those of all experiments, by name.
         settings: the workdir that holds the runs, and where pictures and their store are.
 
@@ -279,8 +310,13 @@ def ablate(names: Sequence[str], given: Mapping[str, Any], settings: RunSettings
         if status := train_in_process(command):
             print(f"{name} ended with status {status}: the same command continues it.")
             return status
-    result = measure(names, settings)
-    _write_report(result, names, given, Path(workdir))
+    result = measure(names, selection, settings)
+    measured = {
+        name: value
+        for name, value in dataclasses.asdict(selection).items()
+        if name != "experiments" and value != getattr(ExperimentSettings, name)
+    }
+    _write_report(result, names, {**given, **measured}, Path(workdir))
     return 0
 
 
@@ -293,7 +329,9 @@ def _write_report(
     from koalagan.evaluation import tables
 
     published = json.loads(Path(__file__).with_name("published.json").read_text("utf-8"))
-    shown = {name: value for name, value in given.items() if name not in ("data_dir", "store_dir")}
+    shown = {
+        name: value for name, value in given.items() if not name.endswith(("data_dir", "store_dir"))
+    }
     command = " ".join(
         [
             "python experiments/ablation/ablation.py",
@@ -323,7 +361,7 @@ def main(settings: AblationSettings, _: list[str]) -> int:
         for name, value in options.values(settings.training).items()
         if flags.FLAGS[name].present and name != "workdir"
     }
-    return ablate(names, given, training)
+    return ablate(names, given, settings.selection, training)
 
 
 COMMAND = cli.Command(__doc__, AblationSettings, main)

@@ -1,6 +1,7 @@
 # Copyright 2026 The koalagan authors. SPDX-License-Identifier: Apache-2.0
 """The ablation runner: the flags of each experiment, and two experiments from flags to report."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -59,6 +60,14 @@ def test_a_branch_that_an_experiment_leaves_out_stays_out():
         "pix2pix": ["none", "none", "none"],
         "resnet18_unet_l1": ["none", "none", "random"],
     }
+
+
+def test_options_go_to_the_generators_that_have_them():
+    given = {"levels": 7, "image_size": 128, "output_activation": "sigmoid"}
+    assert resolved("pix2pix", **given)["levels"] == 7
+    transposed = resolved("resnet18_unet", **given)
+    assert (transposed["levels"], transposed["output_activation"]) == (8, "sigmoid")
+    assert resolved("no_inception", **given)["output_activation"] == "tanh"
 
 
 @pytest.mark.parametrize(
@@ -217,15 +226,31 @@ def test_finished_runs_are_measured_and_not_trained_again(
     settings = options.replace(
         run_settings.RunSettings(), workdir=str(folder), store_dir=str(tmp_path / "store")
     )
-    assert ablation.ablate(NAMES, photographs, settings) == 143
+    selection = ablation.ExperimentSettings()
+    assert ablation.ablate(NAMES, photographs, selection, settings) == 143
     said = capsys.readouterr().out
     assert "koalarization ended with status 143: the same command continues it." in said
-    assert ablation.ablate(NAMES, photographs, settings) == 0
+    assert ablation.ablate(NAMES, photographs, selection, settings) == 0
     assert "no_inception is finished" in capsys.readouterr().out
     assert trained == ["no_inception", "koalarization", "koalarization"]
     check_report(folder)
     text = (folder / "ablation.md").read_text()
     assert "--image_size=32" in text and "--data_dir" not in text
+    # On other pictures, and beside another model.
+    selection = dataclasses.replace(
+        selection,
+        beside=(str(painter),),
+        measure_dataset="folder",
+        measure_split="train[:3]",
+        measure_data_dir=photographs["data_dir"],
+    )
+    assert ablation.ablate(NAMES, photographs, selection, settings) == 0
+    result = json.loads((folder / "metrics.json").read_text())
+    assert [row["model"] for row in result["rows"]] == ["gray", "painter", *NAMES]
+    assert result["rows"][0]["pictures"] == 3 and result["data"]["split"] == "train[:3]"
+    text = (folder / "ablation.md").read_text()
+    assert "--measure_split=train[:3]" in text and str(painter) in text
+    assert "data_dir" not in text
 
 
 class Here(ablation.concurrent.futures.Executor):
