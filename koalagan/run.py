@@ -4,15 +4,16 @@
 This composes the rooms; the work is done in them.
 """
 
+import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from koalagan import files, options, precision
+from koalagan import compilation, distribution, files, options, precision
 from koalagan.data import sources, store
 from koalagan.errors import UserError
 from koalagan.evaluation import protocol, tables
@@ -54,24 +55,37 @@ def train(settings: RunSettings, given: Sequence[str] = ()) -> int:
     """
     started = time.monotonic()
     settings = resolving.resolve(settings, given)
+    devices = distribution.choose(settings.optimization.strategy)
     keras.utils.set_random_seed(settings.optimization.seed)
     if settings.optimization.deterministic:
         tf.config.experimental.enable_op_determinism()
     workdir = settings.saving.workdir
-    run_folder.make(workdir)
-    # Before anything of the run is read: another process could be changing it.
-    with run_folder.locked(workdir):
+    again = f"the run in {workdir} continues from its newest checkpoint"
+    with distribution.together(devices, again), _as_worker(devices, workdir):
         settings = options.replace(settings, mixed_precision=_choose_dtype(settings))
-        model, checkpoint, training_source, validation_source = open_run(settings)
+        model, checkpoint, training_source, validation_source = open_run(settings, devices)
+        if devices.count > 1:
+            print(f"training on {devices.count} devices")
         if int(model.step):
             print(f"continuing {workdir} at step {int(model.step)}")
-        files.delete_unfinished(workdir)
+        if devices.is_chief:
+            files.delete_unfinished(workdir)
         checkpoint.tidy()
         checkpoint.drop_former_best()
-        training, validation = prepare_run(settings, training_source, validation_source)
+        if not devices.is_chief:
+            devices.wait()  # until the chief has prepared the pictures
+        training, validation = prepare_run(
+            settings, training_source, validation_source, writes=devices.is_chief
+        )
+        if devices.is_chief:
+            devices.wait()
         if status := loop.train(model, checkpoint, settings, training, validation):
             return status
-        result = export_and_measure(model.result, settings, validation)
+        if devices.is_chief:
+            result = export_and_measure(model.result, settings, validation)
+        devices.wait()
+        if not devices.is_chief:
+            return 0
     print(tables.format_table(result))
     print(
         f"pictures:    {workdir}/grid.png\n"
@@ -80,6 +94,24 @@ def train(settings: RunSettings, given: Sequence[str] = ()) -> int:
         f"time:        {(time.monotonic() - started) / 60:.1f} minutes"
     )
     return 0
+
+
+@contextlib.contextmanager
+def _as_worker(devices: distribution.Devices, workdir: str) -> Iterator[None]:
+    """Holds the run's folder as the chief; another worker neither writes there nor speaks.
+
+    Raises:
+        UserError: another process is training there, or the folder cannot be written.
+    """
+    if devices.is_chief:
+        run_folder.make(workdir)
+        # Before anything of the run is read: another process could be changing it.
+        with run_folder.locked(workdir):
+            yield
+        return
+    print(f"worker {devices.worker + 1} of {devices.workers}: the first one tells what is done")
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
 
 
 def _choose_dtype(settings: RunSettings) -> str:
@@ -95,7 +127,7 @@ def _choose_dtype(settings: RunSettings) -> str:
 
 
 def open_run(
-    settings: RunSettings,
+    settings: RunSettings, devices: distribution.Devices | None = None
 ) -> tuple[ColorizationGAN, RunCheckpoint, sources.Source, sources.Source]:
     """The run as it stands: its networks with their weights, its checkpoints, its two splits.
 
@@ -103,14 +135,21 @@ def open_run(
 
     Args:
         settings: resolved.
+        devices: that train; None for one.
 
     Raises:
-        UserError: the folder belongs to another run, the networks cannot be built or restored, or
-            the pictures are missing or fewer than a batch.
+        UserError: the folder belongs to another run, the networks cannot be built or restored, the
+            pictures are missing or fewer than a batch, or the devices cannot share a batch.
     """
+    devices = devices or distribution.Devices()
+    optimization = settings.optimization
+    devices.share(optimization.batch_size)
+    compilation.resolve(
+        optimization.jit_compile, deterministic=optimization.deterministic, devices=devices.count
+    )
     run_folder.check(settings)
-    with precision.policy(settings.optimization.mixed_precision):
-        model = networks.build_gan(settings)
+    with precision.policy(optimization.mixed_precision):
+        model = networks.build_gan(settings, devices)
     saving = settings.saving
     checkpoint = RunCheckpoint(model, saving.workdir, keep=saving.keep_checkpoints)
     if not checkpoint.restore():
@@ -144,9 +183,16 @@ def check_batch(settings: RunSettings, pictures: int) -> None:
 
 
 def prepare_run(
-    settings: RunSettings, training_source: sources.Source, validation_source: sources.Source
+    settings: RunSettings,
+    training_source: sources.Source,
+    validation_source: sources.Source,
+    *,
+    writes: bool = True,
 ) -> tuple[store.Store, store.Store]:
     """The prepared splits of a run, whose settings and data are noted in its folder.
+
+    Args:
+        writes: False where another worker has noted them.
 
     Raises:
         UserError: a split cannot be prepared, or the data is not what the run began with.
@@ -156,15 +202,16 @@ def prepare_run(
     training = prepare_split(settings, training_source, settings.data.crop_from)
     check_batch(settings, len(training))  # some may have been skipped
     validation = prepare_split(settings, validation_source)
-    run_folder.compare_data(
-        workdir,
-        {
-            "train_split": training.manifest["fingerprint"],
-            "eval_split": validation.manifest["fingerprint"],
-            **networks.frozen_fingerprints(settings.networks),
-        },
-    )
-    run_folder.write_settings(settings)
+    if writes:
+        run_folder.compare_data(
+            workdir,
+            {
+                "train_split": training.manifest["fingerprint"],
+                "eval_split": validation.manifest["fingerprint"],
+                **networks.frozen_fingerprints(settings.networks),
+            },
+        )
+        run_folder.write_settings(settings)
     print(
         f"training {settings.networks.generator} on {len(training)} pictures, validating on "
         f"{len(validation)}, in {settings.optimization.mixed_precision}; watch it with\n"

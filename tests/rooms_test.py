@@ -5,7 +5,17 @@ import pytest
 from helpers import rooms
 
 COMMANDS = {"__main__", "train", "evaluate", "export", "colorize", "demo"}
-SHARED = {"cli", "options", "files", "precision", "compilation", "progress", "errors", "koalagan"}
+SHARED = {
+    "cli",
+    "options",
+    "files",
+    "precision",
+    "compilation",
+    "distribution",
+    "progress",
+    "errors",
+    "koalagan",
+}
 # From top to bottom; a room may import those of the levels below its own.
 LEVELS = (
     COMMANDS,

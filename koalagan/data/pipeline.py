@@ -54,10 +54,13 @@ def training_batches(
     seed: int,
     first_step: int = 0,
     smallest_crop: int = 0,
+    part: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Infinite training batches in the order of (seed, epoch), from global step `first_step` on.
 
     Args:
+        part: the number of a part of each batch, and how many equal parts there are: the one that
+            is read.
         smallest_crop: the least side of the random parts that pictures are cut to; 0 for whole
             pictures.
 
@@ -70,6 +73,7 @@ def training_batches(
 
     def read(step: np.ndarray) -> list[np.ndarray]:
         rows = training_rows(int(step), pictures, batch_size=batch_size, seed=seed)
+        rows = np.split(rows, part[1])[part[0]]
         epoch = int(step) // epoch_steps
         arrays = _read_rows(store, rows, flips(seed, epoch, rows))
         if smallest_crop:

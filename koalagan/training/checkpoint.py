@@ -54,12 +54,15 @@ class RunCheckpoint:
         workdir: the run's folder.
         keep: how many of the newest are kept.
 
+    Of several workers that train together, all restore, and only the chief writes.
+
     Raises:
         UserError: TensorFlow cannot read checkpoints there.
     """
 
     def __init__(self, gan: ColorizationGAN, workdir: str, keep: int = 2):
         self._gan = gan
+        self._writes = gan.devices.is_chief
         self._folder = _folder(workdir)
         self._keep = keep
         self._saved_state = _SavedState()
@@ -91,7 +94,7 @@ class RunCheckpoint:
             self._folder,
             "step",
             lambda path: self._checkpoint.read(path).assert_consumed(),
-            set_aside=True,
+            set_aside=self._writes,
         )
 
     def save(self, validated: bool = True) -> str:
@@ -116,6 +119,8 @@ class RunCheckpoint:
         Raises:
             UserError: the folder cannot be written.
         """
+        if not self._writes:
+            return
         found = _found(self._folder, "step")
         for older in found[self._keep :]:
             _delete(older)
@@ -139,11 +144,15 @@ class RunCheckpoint:
 
     def drop_former_best(self) -> None:
         """Deletes every best generator but the newest."""
+        if not self._writes:
+            return
         for older in _found(self._folder, "best")[1:]:
             _delete(older)
 
     def _write(self, checkpoint: tf.train.Checkpoint, name: str) -> str:
         path = self._folder / name
+        if not self._writes:
+            return str(path)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             checkpoint.write(str(path))

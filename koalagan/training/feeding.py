@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
+from koalagan import distribution
+
 _Batch = dict[str, tf.Tensor]
 
 
@@ -19,9 +21,14 @@ def training_device() -> str | None:
 
 
 class Feed:
-    """The batches of an iterator, of which the next one is already on the device."""
+    """The batches of an iterator, of which the next one is already on the devices.
 
-    def __init__(self):
+    Args:
+        devices: that train; the batches of several are placed as `Devices.place` does.
+    """
+
+    def __init__(self, devices: distribution.Devices):
+        self._devices = devices
         self._device = training_device()
         # Weak: an iterator that is alive when Python ends can wait forever for its own threads.
         self._iterator: Callable[[], Iterator[_Batch] | None] = lambda: None
@@ -47,6 +54,8 @@ class Feed:
                 self._next = None
 
     def _copied(self, batch: _Batch) -> _Batch:
+        if self._devices.strategy:
+            return self._devices.place(batch)
         if not self._device:
             return batch
         with tf.device(self._device):

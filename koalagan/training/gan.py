@@ -10,6 +10,8 @@ Two phases, chosen by `compile`: pretraining of the generator alone (`adversaria
 the GAN. An adversarial step, in the order of pix2pix (Isola et al. 2017, section 3.3): the
 generator colors once; if it is the discriminator's turn, it learns from the real and the detached
 fake picture; then the generator learns from the updated discriminator.
+
+Several devices learn together, each from its share of a batch (see `koalagan.distribution`).
 """
 
 from collections.abc import Sequence
@@ -18,8 +20,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from koalagan import distribution
 from koalagan.data import batches
 from koalagan.models import heads
+from koalagan.models.layers import batch_norm
 from koalagan.training import averaging, feeding, losses, optimizers, schedules, validation
 from koalagan.training.divergence import FirstBadStep
 from koalagan.training.step_means import CLASS_LOSS, StepMeans
@@ -32,6 +36,7 @@ class ColorizationGAN(keras.Model):
         generator: takes a batch's inputs, returns ab.
         average: of the generator's weights, or None.
         discriminator: takes L and ab stacked, or ab alone, returns patch logits.
+        devices: that train; the networks' weights are made in their scope.
         generator_optimizer, discriminator_optimizer, pretraining_optimizer: each built on its own
             variables, so that a checkpoint of any step holds the same things in both phases.
         step_means: the epoch's running means of losses and facts.
@@ -53,6 +58,7 @@ class ColorizationGAN(keras.Model):
         backbone: Sequence[keras.Variable] = (),
         backbone_factor: float = 1.0,
         average: averaging.WeightAverage | None = None,
+        devices: distribution.Devices | None = None,
     ):
         # Under a mixed policy, this model would round the inputs of the networks; their own layers
         # cast what needs casting.
@@ -60,14 +66,19 @@ class ColorizationGAN(keras.Model):
         self.generator = generator
         self.average = average
         self.discriminator = discriminator
+        self.devices = devices or distribution.Devices()
         slower = {"others": backbone, "factor": backbone_factor}
-        self.pretraining_optimizer = optimizers.build(generator, pretrain_learning_rate, **slower)
-        self.generator_optimizer = optimizers.build(
-            generator, generator_learning_rate, beta_1=0.5, **slower
-        )
-        self.discriminator_optimizer = optimizers.build(
-            discriminator, discriminator_learning_rate, beta_1=0.5
-        )
+        # On every device, as the weights. All other variables are there once.
+        with self.devices.scope():
+            self.pretraining_optimizer = optimizers.build(
+                generator, pretrain_learning_rate, **slower
+            )
+            self.generator_optimizer = optimizers.build(
+                generator, generator_learning_rate, beta_1=0.5, **slower
+            )
+            self.discriminator_optimizer = optimizers.build(
+                discriminator, discriminator_learning_rate, beta_1=0.5
+            )
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.adversarial_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="adversarial")
         self._learner, self._shown = heads.outputs(generator), heads.outputs(self.result)
@@ -142,7 +153,7 @@ class ColorizationGAN(keras.Model):
                     autograph=False,  # Its conditions are Python's; converting takes seconds.
                     reduce_retracing=True,
                 )
-        feed = feeding.Feed()
+        feed = feeding.Feed(self.devices)
 
         def step(iterator):
             batch = feed.take(iterator)
@@ -166,6 +177,17 @@ class ColorizationGAN(keras.Model):
             super().make_test_function(force)
         finally:
             self.jit_compile = jit_compile
+
+    def evaluate(self, *arguments, **options):
+        """Keras's, by the chief alone, which tells the other workers what it found."""
+        if self.devices.workers == 1:
+            return super().evaluate(*arguments, **options)
+        names = [*self.current_losses(), *self.validation_metrics]
+        values = dict.fromkeys(names, 0.0)
+        if self.devices.is_chief:
+            values |= super().evaluate(*arguments, **options)
+        told = self.devices.from_chief([float(values[name]) for name in names])
+        return dict(zip(names, told, strict=True))
 
     def current_losses(self) -> dict[str, keras.metrics.Mean]:
         """The running means of the losses that the current phase has, by name."""
@@ -223,7 +245,8 @@ class ColorizationGAN(keras.Model):
     def learning_rates(self) -> dict[str, float]:
         """The learning rates of the current phase: of G and, in the adversarial phase, of D."""
         return {
-            name: float(optimizer.learning_rate) for name, optimizer in self._optimizers().items()
+            name: float(tf.convert_to_tensor(optimizer.learning_rate))
+            for name, optimizer in self._optimizers().items()
         }
 
     def check_finite(self) -> None:
@@ -236,9 +259,32 @@ class ColorizationGAN(keras.Model):
 
     def train_step(self, batch):
         """One step of the current phase; returns the epoch's running means by the papers' names."""
+        learned = self.devices.run(self._learn, batch)
+        finite = learned.pop("finite") == 1.0  # on all devices
+        self.step_means.update(**learned)
+        values = {name: value for name, value in learned.items() if name in self.step_means.losses}
+        self.first_bad_step.note(self.step, values, finite)
+        self.step.assign_add(1)
+        if self.adversarial:
+            self.adversarial_step.assign_add(1)
+        return self._results(self.current_losses())
+
+    def _learn(self, batch: dict) -> dict[str, tf.Tensor]:
+        """A step of one device, on its share of a batch.
+
+        Returns:
+            The losses and facts of the step by name, and "finite": 1 where the gradients are.
+        """
         batch = batches.for_networks(batch, self.generator.input["L"].shape[1])
-        if not self.adversarial:
-            return self._pretrain_step(batch)
+        learn = self._adversarial_step if self.adversarial else self._pretrain_step
+        values, finite = learn(batch)
+        batch_norm.average(self.generator)
+        if self.average:
+            self.average.update(self.step)
+        return {**values, "finite": tf.cast(finite, tf.float32)}
+
+    def _adversarial_step(self, batch: dict) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """A step of both networks; returns its values, and whether the gradients are finite."""
         L, true_ab = batch["L"], batch["ab"]
         with tf.GradientTape() as tape:
             # Forward: the generator colors the batch once.
@@ -247,10 +293,10 @@ class ColorizationGAN(keras.Model):
 
             # The discriminator's turn, if it is. The tape does not record it, so that the generator
             # learns from the updated discriminator, but not through its update.
-            losses_D, finite_D = {}, tf.constant(True)
+            values_D, finite_D = {}, tf.constant(True)
             if self.discriminators_turn:
                 with tape.stop_recording():
-                    losses_D, finite_D = self._train_discriminator(L, true_ab, predicted_ab)
+                    values_D, finite_D = self._train_discriminator(L, true_ab, predicted_ab)
 
             # The generator's turn.
             logits = self.judge(L, predicted_ab, training=True)
@@ -261,12 +307,12 @@ class ColorizationGAN(keras.Model):
         finite_G, norm_G = optimizers.apply_gradients(
             self.generator_optimizer, tape, scaled_loss, self.generator
         )
-        losses_G = {"loss_G_GAN": loss_G_GAN, **losses_color, "loss_G": loss_G}
-        self.step_means.update(**losses_G, gradient_norm_G=norm_G)
-        return self._end_step({**losses_D, **losses_G}, finite_D & finite_G)
+        batch_norm.average(self.discriminator)
+        values_G = {"loss_G_GAN": loss_G_GAN, **losses_color, "loss_G": loss_G}
+        return {**values_D, **values_G, "gradient_norm_G": norm_G}, finite_D & finite_G
 
-    def _pretrain_step(self, batch):
-        """A step of pretraining: the generator alone, without a discriminator."""
+    def _pretrain_step(self, batch: dict) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """A step of the generator alone; returns what `_adversarial_step` does."""
         with tf.GradientTape() as tape:
             values = self._color_losses(self._outputs(batch, training=True), batch["ab"])
             loss = sum(values.values())
@@ -274,14 +320,12 @@ class ColorizationGAN(keras.Model):
         finite, norm = optimizers.apply_gradients(
             self.pretraining_optimizer, tape, scaled_loss, self.generator
         )
-        values["loss_G"] = loss
-        self.step_means.update(**values, gradient_norm_G=norm)
-        return self._end_step(values, finite)
+        return {**values, "loss_G": loss, "gradient_norm_G": norm}, finite
 
     def _train_discriminator(
         self, L: tf.Tensor, true_ab: tf.Tensor, predicted_ab: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """The discriminator's turn; returns its losses, and whether its gradients are finite."""
+        """The discriminator's turn; returns its values, and whether its gradients are finite."""
         with tf.GradientTape() as tape:
             # Two passes, so that batch norm sees real and fake pictures apart.
             fake_logits = self.judge(L, predicted_ab, training=True)
@@ -293,26 +337,17 @@ class ColorizationGAN(keras.Model):
         finite, norm = optimizers.apply_gradients(
             self.discriminator_optimizer, tape, scaled_loss, self.discriminator
         )
-        values = {"loss_D_fake": loss_D_fake, "loss_D_real": loss_D_real, "loss_D": loss_D}
         # The threshold between fake and real: logits of 0, or halfway between the targets 0 and 1.
         threshold = 0.5 if self.gan_loss == "lsgan" else 0.0
-        self.step_means.update(
-            **values,
-            gradient_norm_D=norm,
-            accuracy_D_fake=tf.reduce_mean(tf.cast(fake_logits < threshold, tf.float32)),
-            accuracy_D_real=tf.reduce_mean(tf.cast(real_logits > threshold, tf.float32)),
-        )
+        values = {
+            "loss_D_fake": loss_D_fake,
+            "loss_D_real": loss_D_real,
+            "loss_D": loss_D,
+            "gradient_norm_D": norm,
+            "accuracy_D_fake": tf.reduce_mean(tf.cast(fake_logits < threshold, tf.float32)),
+            "accuracy_D_real": tf.reduce_mean(tf.cast(real_logits > threshold, tf.float32)),
+        }
         return values, finite
-
-    def _end_step(self, values: dict[str, tf.Tensor], gradients_finite: tf.Tensor) -> dict:
-        """Counts the step, and notes it for `check_finite`."""
-        self.first_bad_step.note(self.step, values, gradients_finite)
-        if self.average:
-            self.average.update(self.step)
-        self.step.assign_add(1)
-        if self.adversarial:
-            self.adversarial_step.assign_add(1)
-        return self._results(self.current_losses())
 
     def test_step(self, batch):
         """Losses without training, and measures of the pictures: PSNR, SSIM, colorfulness.

@@ -46,26 +46,32 @@ def train(
     epochs = optimization.pretrain_epochs + optimization.epochs
     state = checkpoint.state
     jit_compile = compilation.resolve(
-        optimization.jit_compile, deterministic=optimization.deterministic
+        optimization.jit_compile,
+        deterministic=optimization.deterministic,
+        devices=model.devices.count,
     )
     if jit_compile:
         print("XLA compiles the training step before the first step of each phase", flush=True)
     every = settings.saving.log_every
     line = console.ProgressLine(epochs, optimization.batch_size, steps, every)
-    log = summaries.TensorBoardLog(
-        f"{workdir}/tensorboard",
-        _grid_batch(validation),
-        state,
-        batch_size=optimization.batch_size,
-        flags=run_folder.kept_values(settings),
-        steps=int(model.step),
-        validated_steps=state.validated * steps,
-        every=every,
-    )
-    saver = saving.Saver(checkpoint, steps, settings.saving, before_save=log.flush)
+    callbacks, before_save = [], lambda: None
+    if model.devices.is_chief:
+        log = summaries.TensorBoardLog(
+            f"{workdir}/tensorboard",
+            _grid_batch(validation),
+            state,
+            batch_size=optimization.batch_size,
+            flags=run_folder.kept_values(settings),
+            steps=int(model.step),
+            validated_steps=state.validated * steps,
+            every=every,
+        )
+        callbacks = [line, console.Watch(state, log.say), log]
+        before_save = log.flush
+    saver = saving.Saver(checkpoint, steps, settings.saving, before_save=before_save)
     saver.set_model(model)
     # The saver comes last: a checkpoint holds what the others noted in the state at its step.
-    callbacks = [line, console.Watch(state, log.say), log, saver]
+    callbacks.append(saver)
     phases = ((False, optimization.pretrain_epochs), (True, epochs))
     try:
         with saver:
@@ -156,6 +162,7 @@ def train_phase(
                 seed=seed,
                 first_step=int(model.step),
                 smallest_crop=smallest_crop,
+                part=(model.devices.worker, model.devices.workers),
             ),
             steps_per_epoch=steps - done,
             initial_epoch=epoch,

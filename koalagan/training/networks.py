@@ -5,37 +5,53 @@ from types import ModuleType
 
 import keras
 
+from koalagan import distribution
 from koalagan.errors import UserError
 from koalagan.models import GENERATORS, frozen, heads, patchgan
+from koalagan.models.layers import batch_norm
 from koalagan.training import averaging
 from koalagan.training.gan import ColorizationGAN
 from koalagan.training.resolving import check_generator_options, generator_options
 from koalagan.training.settings import NetworkSettings, RunSettings
 
 
-def build_gan(settings: RunSettings) -> ColorizationGAN:
+def build_gan(
+    settings: RunSettings, devices: distribution.Devices | None = None
+) -> ColorizationGAN:
     """The networks and optimizers of a run, untrained.
+
+    Args:
+        settings: the run's.
+        devices: that train; None for one.
 
     Raises:
         UserError: the generator or the discriminator cannot be built so.
     """
     size = settings.data.image_size
     rates = settings.optimization
-    generator = build_generator(settings.networks, size)
+    devices = devices or distribution.Devices()
     average = None
-    if rates.ema_momentum:
-        shown = build_generator(settings.networks, size)
-        average = averaging.WeightAverage(generator, shown, rates.ema_momentum)
+    with devices.scope():
+        generator = build_generator(settings.networks, size)
+        if rates.ema_momentum:
+            shown = build_generator(settings.networks, size)
+            average = averaging.WeightAverage(generator, shown, rates.ema_momentum)
+        conditional = settings.networks.conditional_discriminator
+        discriminator = patchgan.build(size, conditional=conditional)
+    if rates.sync_batch_norm:
+        for network in (generator, discriminator):
+            batch_norm.synchronize(network)
     entry = GENERATORS[settings.networks.generator]
     return ColorizationGAN(
         generator,
-        patchgan.build(size, conditional=settings.networks.conditional_discriminator),
+        discriminator,
         pretrain_learning_rate=rates.pretrain_learning_rate,
         generator_learning_rate=rates.generator_learning_rate,
         discriminator_learning_rate=rates.discriminator_learning_rate,
         backbone=entry.module.backbone_weights(generator) if entry.pretrained else (),
         backbone_factor=rates.backbone_learning_rate_factor,
         average=average,
+        devices=devices,
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 import keras
 import tensorflow as tf
 
+from koalagan import distribution
+
 
 class Adam(keras.optimizers.Adam):
     """Keras's Adam with another learning rate for some of the variables.
@@ -28,14 +30,23 @@ class Adam(keras.optimizers.Adam):
     ):
         super().__init__(learning_rate, **kwargs)
         self.base_rate = learning_rate
-        # `update_step` gets TensorFlow's variables, which are compared by reference.
-        self._others = {variable.value.ref() for variable in others}
+        # `update_step` gets TensorFlow's variables, those of one device, which are compared by
+        # reference.
+        self._others = {
+            copy.ref()
+            for variable in others
+            for copy in tf.distribute.get_strategy().experimental_local_results(variable.value)
+        }
         self._factor = factor
 
     def update_step(self, gradient, variable, learning_rate):
         if variable.ref() in self._others:
             learning_rate = learning_rate * self._factor
         super().update_step(gradient, variable, learning_rate)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        # `apply_gradients` has averaged them over the devices; Keras would add them up again.
+        return grads_and_vars
 
 
 def build(network: keras.Model, learning_rate: float, **options) -> keras.optimizers.Optimizer:
@@ -62,14 +73,14 @@ def apply_gradients(
     scaled_loss: tf.Tensor,
     network: keras.Model,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Updates a network's weights.
+    """Updates a network's weights, on all devices alike.
 
     Returns:
         Whether the gradients are finite, True where loss scaling skips those that are not, and
         their global norm, 0 where they are not finite but skipped.
     """
     variables = network.trainable_variables
-    gradients = tape.gradient(scaled_loss, variables)
+    gradients = distribution.mean(tape.gradient(scaled_loss, variables))
     norm = tf.cast(tf.linalg.global_norm(gradients), tf.float32)
     finite = tf.math.is_finite(norm)
     if isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):

@@ -33,6 +33,7 @@ _NOT_COMPARED = (
     "check_every",
     "log_every",
     "jit_compile",
+    "strategy",
 )
 _FLAGS = "flags.txt"
 _LOCK = ".lock"

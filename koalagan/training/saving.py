@@ -25,6 +25,9 @@ class Saver(keras.callbacks.Callback):
     saved and `Stopped` is raised. A second one stops at once. Use it as a context manager around
     `fit`, which restores the signals' former handlers.
 
+    Several workers stop at the same step: every `check_every` steps, and at the end of an epoch,
+    they tell each other whether one of them was asked to. Their validation is not interrupted.
+
     It must be the last callback of `fit`: a checkpoint holds what the others noted in the state. A
     run that continues in the middle of an epoch starts with that epoch's sums of losses, so its
     curves and means are those of a run that was never stopped.
@@ -94,25 +97,37 @@ class Saver(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         step = self.model.steps_done
         last = step % self._steps == 0
-        if step % self._settings.check_every == 0 or last:
+        checked = step % self._settings.check_every == 0 or last
+        if checked:
             self.model.check_finite()
+        stopping = self._stopping(checked)
         every_steps = self._settings.checkpoint_every_steps
         every_seconds = 60 * self._settings.checkpoint_every_minutes
         due = (every_steps and step % every_steps == 0) or (
             every_seconds and time.monotonic() - self._saved_at >= every_seconds
         )
-        if last or due or self.stopped_by:
+        if last or due or stopping:
             # Validation will overwrite the model's own sums.
             self._state.losses = self.model.step_means.sums()
-        if self.stopped_by:
+        if stopping:
             # Not `stop_training`: Keras would first validate and close the unfinished epoch.
             self._save(validated=not last)
             raise Stopped
         if due and not last:  # the last step is saved when the epoch is validated
             self._save()
 
+    def _stopping(self, checked: bool) -> bool:
+        """Whether to stop now; what another worker was asked to do becomes this one's, too."""
+        devices = self.model.devices
+        if devices.workers > 1:
+            if not checked:
+                return False
+            if number := devices.any_of(self.stopped_by or 0):
+                self.stopped_by = signal.Signals(number)
+        return self.stopped_by is not None
+
     def on_test_batch_end(self, batch, logs=None):
-        if self.stopped_by:
+        if self.stopped_by and self.model.devices.workers == 1:
             self._save(validated=False)
             raise Stopped
 
@@ -125,7 +140,7 @@ class Saver(keras.callbacks.Callback):
             self._state.best = BestEpoch(epoch + 1, float(value), adversarial)
         self._save()
         self._checkpoint.drop_former_best()
-        if self.stopped_by:
+        if self._stopping(checked=True):
             raise Stopped
         if self.out_of_patience:
             self.model.stop_training = True

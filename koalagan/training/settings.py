@@ -180,7 +180,18 @@ class OptimizationSettings:
         "The adversarial loss: cross-entropy (vanilla) or least squares (lsgan).",
         choices=("vanilla", "lsgan"),
     )
-    batch_size: int = option(64, "Pictures in a step.", minimum=1)
+    batch_size: int = option(64, "Pictures in a step, on all devices together.", minimum=1)
+    strategy: str = option(
+        "auto",
+        "The devices that train: one, all GPUs of the machine (mirrored), or those of all machines "
+        "that the environment variable TF_CONFIG names (multi_worker). auto: as many as there are.",
+        choices=("auto", "one", "mirrored", "multi_worker"),
+    )
+    sync_batch_norm: bool = option(
+        False,
+        "On several devices: batch norm by the statistics of the whole batch, and not of each "
+        "device's share.",
+    )
     mixed_precision: str = option(
         "auto",
         "The dtype of computations; auto takes the fastest safe one.",

@@ -62,6 +62,8 @@ DEFAULTS = {
     "rebalancing_lambda": 1.0,
     "gan_loss": "vanilla",
     "batch_size": 64,
+    "strategy": "auto",
+    "sync_batch_norm": False,
     "mixed_precision": "auto",
     "seed": 0,
     "deterministic": False,

@@ -2,7 +2,10 @@
 """Dropout as a generator's noise, optionally at inference too (Isola et al. 2017, 3.1 and 3.3)."""
 
 import keras
+import tensorflow as tf
 from keras import layers
+
+from koalagan import distribution
 
 
 @keras.saving.register_keras_serializable("koalagan")
@@ -23,7 +26,16 @@ class Dropout(layers.Dropout):
         self.seed_state = self.seed_generator.state.value
 
     def call(self, inputs, training=False):
-        return super().call(inputs, training=training or self.at_inference)
+        training = training or self.at_inference
+        devices, own = distribution.replica()
+        if not training or devices == 1:
+            return super().call(inputs, training=training)
+        # The noise of the whole batch, as one device would draw it, of which this one takes its
+        # share: all have the same random state.
+        size = tf.shape(inputs)[0]
+        whole = tf.ones(tf.concat([[devices * size], tf.shape(inputs)[1:]], 0), inputs.dtype)
+        noise = super().call(whole, training=True)
+        return inputs * noise[own * size : (own + 1) * size]
 
     def get_config(self):
         return {**super().get_config(), "at_inference": self.at_inference}
