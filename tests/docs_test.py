@@ -31,6 +31,8 @@ CODE_BLOCKS = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 OTHER_FLAGS = {
     *("flagfile", "help", "helpfull", "logdir", "kills", "files", "name", "noname"),
     *("check", "dir", "tag_set", "signature_def", "inputs", "outdir", "pdb", "nodes", "ntasks"),
+    *("model_config_file", "model_config_file_poll_wait_seconds", "enable_batching"),
+    *("batching_parameters_file", "allow_version_labels_for_unavailable_models"),
 }
 
 

@@ -16,6 +16,9 @@ differ in size; their EXIF orientation and color profiles are ignored: TensorFlo
 Without the frozen networks (`frozen_inputs`), each signature also takes their outputs: embedding
 float32 [B,1001] and segmentation float32 [B,h,w,21], as far as the generator has these branches.
 The other formats contain `predict_ab` alone: see `koalagan.exporting.formats`.
+
+TensorFlow Serving warms a SavedModel up by the requests that lie beside it: see
+`koalagan.exporting.warmup`.
 """
 
 import os
@@ -28,7 +31,7 @@ import tensorflow as tf
 import koalagan
 from koalagan import files
 from koalagan.errors import UserError, one_line
-from koalagan.exporting import formats, model_card, signatures
+from koalagan.exporting import formats, model_card, signatures, warmup
 from koalagan.exporting.settings import ExportSettings
 from koalagan.inference import saved_model
 
@@ -89,7 +92,9 @@ def export(
             if format == "savedmodel":
                 chain = signatures.Chain(generator, frozen, image_size, dtype)
                 # Not keras.export.ExportArchive, which stores every weight twice (Keras 3.15).
-                tf.saved_model.save(chain.module(), folder, signatures=chain.signatures())
+                traced = chain.signatures()
+                tf.saved_model.save(chain.module(), folder, signatures=traced)
+                warmup.write(folder, traced, image_size)
             else:
                 chain = signatures.Chain(generator, frozen, image_size)
                 formats.FORMATS[format].write(chain, image_size, dtype, folder)
