@@ -25,7 +25,7 @@ import koalagan
 from koalagan import options
 from koalagan.errors import UserError, one_line
 
-COMMANDS = ("train", "evaluate", "export", "colorize", "demo")
+COMMANDS = ("train", "evaluate", "export", "colorize", "colorize_beam", "demo")
 
 _HELP = {
     "-h",
@@ -47,6 +47,7 @@ class Command:
             status, or None for 0.
         arguments: how the usage line calls the positional arguments; empty where there are none.
         resumed_by: what continues the work after Ctrl-C or SIGTERM.
+        passes_on: whose flags `main` gets as its arguments; without it, unknown ones are mistakes.
     """
 
     doc: str
@@ -54,6 +55,7 @@ class Command:
     main: Callable[[Any, list[str]], int | None]
     arguments: str = ""
     resumed_by: str = "the same command"
+    passes_on: str = ""
 
 
 class _Terminated(BaseException):
@@ -80,7 +82,7 @@ def main() -> None:
 def _overview() -> str:
     """The list of commands, one line each."""
     lines = [
-        f"  {name:10}{_summary(importlib.import_module(f'koalagan.{name}').COMMAND)}"
+        f"  {name:15}{_summary(importlib.import_module(f'koalagan.{name}').COMMAND)}"
         for name in COMMANDS
     ]
     return "\n".join(
@@ -116,10 +118,12 @@ def run(command: Command) -> None:
 
     def guarded(argv: Sequence[str]) -> int | None:
         try:
-            if len(argv) > 1 and not command.arguments:
-                raise UserError(f"{argv[0]} takes only flags, not {argv[1]!r}: see --help.")
+            takes_only_flags = not command.arguments
+            named = [one for one in argv[1:] if not (command.passes_on and one.startswith("-"))]
+            if named and takes_only_flags:
+                raise UserError(f"{argv[0]} takes only flags, not {named[0]!r}: see --help.")
             options.require(command.options, flags.FLAGS)
-            for argument in argv[1:]:
+            for argument in named:
                 options.refuse_url(argument, argument)
             return command.main(options.from_flags(command.options, flags.FLAGS), list(argv[1:]))
         except UserError as error:
@@ -152,7 +156,8 @@ def _parse_flags(command: Command, argv: Sequence[str]) -> list[str]:
         _print_help(_help(command, argv[0]))
         sys.exit(0)
     try:
-        return flags.FLAGS(options.expand_flagfiles(argv))
+        known_only = bool(command.passes_on)
+        return flags.FLAGS(options.expand_flagfiles(argv), known_only=known_only)
     except SystemExit:
         if given & _FULL_HELP:  # absl exits as after a mistake
             sys.exit(0)
@@ -171,7 +176,8 @@ def _help(command: Command, program: str) -> str:
     path = Path(program)
     if path.suffix == ".py" and path.stem in COMMANDS:  # python -m koalagan.NAME
         program = f"koalagan {path.stem}"
-    usage = f"usage: {program} [--flag=value ...] {command.arguments}".rstrip()
+    others = f"[{command.passes_on}'s options ...] " if command.passes_on else ""
+    usage = f"usage: {program} [--flag=value ...] {others}{command.arguments}".rstrip()
     groups = [
         flags.FLAGS.module_help(options.title(group)).strip("\n")
         for group in options.groups(command.options)

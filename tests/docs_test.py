@@ -33,6 +33,7 @@ OTHER_FLAGS = {
     *("check", "dir", "tag_set", "signature_def", "inputs", "outdir", "pdb", "nodes", "ntasks"),
     *("model_config_file", "model_config_file_poll_wait_seconds", "enable_batching"),
     *("batching_parameters_file", "allow_version_labels_for_unavailable_models"),
+    *("runner", "direct_running_mode", "direct_num_workers"),
 }
 
 

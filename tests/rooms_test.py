@@ -4,7 +4,7 @@
 import pytest
 from helpers import rooms
 
-COMMANDS = {"__main__", "train", "evaluate", "export", "colorize", "demo"}
+COMMANDS = {"__main__", "train", "evaluate", "export", "colorize", "colorize_beam", "demo"}
 SHARED = {
     "cli",
     "options",

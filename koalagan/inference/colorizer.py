@@ -111,9 +111,15 @@ class Colorizer:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The network's input and output for pictures: L [B,h,w,1] and ab [B,h,w,2]."""
         size = (render_size, render_size) if render_size else self.image_size
-        small = tf.concat([resize(picture[None], size) for picture in rgb], axis=0)
-        L = lab.lightness(small)
-        return L.numpy(), self._predict(L).numpy()
+        L = np.concatenate([lightness(picture, size) for picture in rgb])
+        return L, self.predict_ab(L)
+
+    def predict_ab(self, L: np.ndarray) -> np.ndarray:
+        """The network's output [B,h,w,2] for L [B,h,w,1]."""
+        # Kernels for one picture round otherwise than those for several: the result for a picture
+        # must not depend on how many others are colored with it.
+        several = np.repeat(L, 2, axis=0) if len(L) == 1 else L
+        return self._predict(tf.constant(several)).numpy()[: len(L)]
 
     @staticmethod
     def join(rgb: np.ndarray, L: np.ndarray, ab: np.ndarray, saturation: float = 1.0) -> np.ndarray:
@@ -129,6 +135,11 @@ class Colorizer:
         return measuring.evaluate_saved_models(
             [self.path], dataset=dataset, split=split, output_dir=output_dir, **options
         )
+
+
+def lightness(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The network's input for a picture, uint8 [H,W,3], at a size (h, w): L [1,h,w,1]."""
+    return lab.lightness(resize(rgb[None], size)).numpy()
 
 
 def _as_rgb(picture: Any) -> np.ndarray:

@@ -136,6 +136,12 @@ def _opened_ahead(
             yield opened
 
 
+def open_file(job: Job, rendering: Rendering, results: ResultSettings) -> Iterator[Photograph]:
+    """Opens a file, one photograph for each of its pages; the first page comes last."""
+    for one, page in _read([job], results):
+        yield _open(one, page, rendering, results)
+
+
 def _open(
     one: Photograph, page: Page | None, rendering: Rendering, results: ResultSettings
 ) -> Photograph:
@@ -210,36 +216,48 @@ def _color(group: list[Photograph], model: Colorizer, rendering: Rendering) -> l
         return group
     try:
         passes = [_color_once(gray, model, rendering) for _ in range(rendering.variants)]
+        for one, *predictions in zip(gray, *passes, strict=True):
+            join(one, predictions, rendering)
     except tf.errors.ResourceExhaustedError:
         if len(gray) == 1:
             gray[0].error = memory.too_large(gray[0].rgb.shape[:2], gray[0].job.photograph)
         else:
             for one in gray:
                 _color([one], model, rendering)
-        return group
-    for one, *results in zip(gray, *passes, strict=True):
-        one.results = [result for result, _ in results]
-        one.strips = [strips for _, strips in results if strips]
-        if one.scan:
-            one.rgb = _preview(one.rgb)
     return group
 
 
 def _color_once(
     gray: list[Photograph], model: Colorizer, rendering: Rendering
-) -> list[tuple[np.ndarray, Iterator[np.ndarray] | None]]:
-    """A result of each photograph, and of a scan its strips."""
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The network's input and output for each photograph."""
     predictions = model.predict([one.rgb for one in gray], rendering.render_size)
-    results = []
-    for one, L, ab in zip(gray, *predictions, strict=True):
-        strips, color = None, one.color
+    return list(zip(*predictions, strict=True))
+
+
+def join(
+    one: Photograph, predictions: Sequence[tuple[np.ndarray, np.ndarray]], rendering: Rendering
+) -> None:
+    """Sets the results of a photograph, and of a scan their strips.
+
+    Args:
+        one: opened, and not copied.
+        predictions: for each variant the network's input L [h,w,1] and output ab [h,w,2].
+        rendering: how it is colored.
+    """
+    one.results, one.strips = [], []
+    for L, ab in predictions:
+        color = one.color
         if one.scan:
-            strips = joining.join_strips(
-                one.scan.strips(), one.scan.size, L, ab, rendering.saturation, one.bits
+            one.strips.append(
+                joining.join_strips(
+                    one.scan.strips(), one.scan.size, L, ab, rendering.saturation, one.bits
+                )
             )
             color = _preview(color)
-        results.append((model.join(color, L, ab, rendering.saturation), strips))
-    return results
+        one.results.append(Colorizer.join(color, L, ab, rendering.saturation))
+    if one.scan:
+        one.rgb = _preview(one.rgb)
 
 
 def _preview(rgb: np.ndarray) -> np.ndarray:
@@ -282,7 +300,7 @@ def _written_behind(
             begun = []
             for group in groups:
                 previous = begun
-                begun = [pool.submit(_write, one, results, stopped) for one in group]
+                begun = [pool.submit(write, one, results, stopped) for one in group]
                 yield from (future.result() for future in previous)
             yield from (future.result() for future in begun)
         except BaseException:
@@ -290,7 +308,17 @@ def _written_behind(
             raise
 
 
-def _write(one: Photograph, results: ResultSettings, stopped: threading.Event) -> Photograph:
+def write(one: Photograph, results: ResultSettings, stopped: threading.Event) -> Photograph:
+    """Writes the results of a photograph, or notes its error.
+
+    Args:
+        one: with its results.
+        results: how they are written.
+        stopped: once it is set, writing ends with `InterruptedError`.
+
+    Raises:
+        UserError: a result cannot be written.
+    """
     try:
         if one.keeps_color and one.job.copy and one.pages == 1:
             writing.copy(one.job.photograph, one.job.copy)

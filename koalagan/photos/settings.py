@@ -100,3 +100,55 @@ class ColorizeSettings:
     folders: Folders = Folders()
     results: ResultSettings = ResultSettings()
     rendering: Rendering = Rendering()
+
+
+@dataclasses.dataclass(frozen=True)
+class BeamSettings:
+    """Photographs, model and results."""
+
+    input: str = option(
+        None, "A pattern of files: * matches in a folder, ** folders too.", required=True, url=True
+    )
+    output: str = option(None, "The folder of the results.", required=True, url=True)
+    saved_model: str = option(
+        PRETRAINED,
+        "The exported model, which every worker must be able to read; koala is the model that "
+        "comes with koalagan (its license is CC BY-NC 4.0).",
+    )
+    format: str = option(
+        "png",
+        "The format of results; 'same' keeps each photograph's own.",
+        choices=(*FORMATS, "same"),
+    )
+    quality: int = option(95, "The quality of JPEG and WebP results.", minimum=1, maximum=100)
+    overwrite: bool = option(False, "Replace results that exist, instead of skipping them.")
+    recolor: bool = option(
+        False, "Also color photographs that already have color, instead of copying them."
+    )
+    keep_color: bool = option(
+        False,
+        "Copy photographs with any color at all, also those that look like toned, yellowed or "
+        "stamped prints.",
+    )
+    saturation: float = option(
+        1.0, "The factor by which the predicted chroma is multiplied.", minimum=0.0, maximum=10.0
+    )
+    render_size: int | None = option(
+        None,
+        "The side length at which the network sees a photograph (default: the size that the model "
+        "was exported for).",
+        minimum=8,
+    )
+    max_megapixels: int = option(500, "The largest photograph to color, in megapixels.", minimum=1)
+    batch_size: int = option(
+        16, "The largest number of photographs in one call of the network.", minimum=1
+    )
+
+    def results(self) -> ResultSettings:
+        """How results are written."""
+        names = ("format", "quality", "recolor", "keep_color", "max_megapixels")
+        return ResultSettings(**{name: getattr(self, name) for name in names})
+
+    def rendering(self) -> Rendering:
+        """How photographs are colored."""
+        return Rendering(saturation=self.saturation, render_size=self.render_size)
