@@ -118,12 +118,10 @@ def run(command: Command) -> None:
 
     def guarded(argv: Sequence[str]) -> int | None:
         try:
-            takes_only_flags = not command.arguments
-            named = [one for one in argv[1:] if not (command.passes_on and one.startswith("-"))]
-            if named and takes_only_flags:
-                raise UserError(f"{argv[0]} takes only flags, not {named[0]!r}: see --help.")
+            if len(argv) > 1 and not (command.arguments or command.passes_on):
+                raise UserError(f"{argv[0]} takes only flags, not {argv[1]!r}: see --help.")
             options.require(command.options, flags.FLAGS)
-            for argument in named:
+            for argument in () if command.passes_on else argv[1:]:
                 options.refuse_url(argument, argument)
             return command.main(options.from_flags(command.options, flags.FLAGS), list(argv[1:]))
         except UserError as error:

@@ -22,7 +22,12 @@ import tensorflow as tf
 from koalagan.errors import UserError, one_line
 
 # What TensorFlow raises where another worker no longer answers.
-_GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
+_GONE = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
 
 
 class Devices:
@@ -164,7 +169,13 @@ def choose(choice: str) -> Devices:
             "workers and which one this is: set it, or pass --strategy=auto."
         )
     if choice in ("auto", "multi_worker") and machines > 1:
-        return Devices(tf.distribute.MultiWorkerMirroredStrategy())
+        try:
+            return Devices(tf.distribute.MultiWorkerMirroredStrategy())
+        except (tf.errors.OpError, RuntimeError) as error:
+            raise UserError(
+                f"this worker cannot join the others of TF_CONFIG ({one_line(error)}): are all of "
+                "them started, with an index each, and are their ports free?"
+            ) from error
     gpus = tf.config.list_logical_devices("GPU")
     devices = gpus or tf.config.list_logical_devices("CPU")
     if choice == "one" or (choice == "auto" and len(gpus) < 2) or len(devices) < 2:

@@ -64,6 +64,7 @@ def train(settings: RunSettings, given: Sequence[str] = ()) -> int:
     with distribution.together(devices, again), _as_worker(devices, workdir):
         settings = options.replace(settings, mixed_precision=_choose_dtype(settings))
         model, checkpoint, training_source, validation_source = open_run(settings, devices)
+        _check_same_step(model, workdir)
         if devices.count > 1:
             print(f"training on {devices.count} devices")
         if int(model.step):
@@ -112,6 +113,17 @@ def _as_worker(devices: distribution.Devices, workdir: str) -> Iterator[None]:
     print(f"worker {devices.worker + 1} of {devices.workers}: the first one tells what is done")
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield
+
+
+def _check_same_step(model: ColorizationGAN, workdir: str) -> None:
+    """Raises UserError on all workers where they do not continue from the same step."""
+    (chiefs,) = model.devices.from_chief([float(model.step)])
+    if model.devices.any_of(int(int(model.step) != chiefs)):
+        raise UserError(
+            f"the workers do not see the same checkpoints in {workdir}, which the first one would "
+            f"continue at step {int(chiefs)}: name a --workdir in a file system that all of them "
+            "share."
+        )
 
 
 def _choose_dtype(settings: RunSettings) -> str:

@@ -165,20 +165,32 @@ def train_in_process(command: Sequence[str]) -> int:
             signal.signal(number, handler)
 
 
-def check(commands: Mapping[str, Sequence[str]]) -> None:
+def check(commands: Mapping[str, Sequence[str]], selection: ExperimentSettings) -> None:
     """Finds problems that would stop a run only after hours of training the others.
 
     Args:
         commands: the arguments of each experiment by name, from `arguments`.
+        selection: what the experiments are measured on, and beside which models.
 
     Raises:
         UserError: an experiment cannot be trained (see `koalagan.run.open_run`), its weights are
-            not available, or the experiments are not validated on the same pictures.
+            not available, the experiments are not validated on the same pictures, or what they are
+            to be measured on or beside is not there.
     """
     import koalagan.run
     from koalagan import precision
+    from koalagan.data import sources
+    from koalagan.inference import saved_model
     from koalagan.training import networks
 
+    for path in selection.beside:
+        saved_model.predictor(saved_model.find(os.path.expanduser(path)))
+    if selection.measure_dataset:
+        sources.open_source(
+            selection.measure_dataset,
+            selection.measure_split,
+            data_dir=selection.measure_data_dir,
+        )
     runs = {
         name: resolving.resolve(run_settings.parse(command), _given_flags(command))
         for name, command in commands.items()
@@ -300,7 +312,7 @@ def ablate(
     # In a process of its own: this one would keep the memory of all networks while they train.
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        pool.submit(check, commands).result()
+        pool.submit(check, commands, selection).result()
     for number, (name, command) in enumerate(commands.items(), 1):
         print(f"[{number}/{len(names)}] {name}: python -m koalagan.train {' '.join(command)}")
         if os.path.exists(f"{workdir}/{name}/metrics.json"):
@@ -354,6 +366,10 @@ def main(settings: AblationSettings, _: list[str]) -> int:
         raise UserError("--workdir is missing: name the folder for all runs.")
     training = options.replace(training, workdir=os.path.expanduser(training.saving.workdir))
     names = list(dict.fromkeys(filter(None, settings.selection.experiments.split(","))))
+    for name in ("measure_split", "measure_data_dir"):
+        changed = getattr(settings.selection, name) != getattr(ExperimentSettings, name)
+        if changed and not settings.selection.measure_dataset:
+            raise UserError(f"--{name} is for --measure_dataset: pass that too, or leave it out.")
     if not names:
         raise UserError("--experiments is empty: choose some of experiments/*.flags.")
     given = {

@@ -118,8 +118,12 @@ class Colorizer:
         """The network's output [B,h,w,2] for L [B,h,w,1]."""
         # Kernels for one picture round otherwise than those for several: the result for a picture
         # must not depend on how many others are colored with it.
-        several = np.repeat(L, 2, axis=0) if len(L) == 1 else L
-        return self._predict(tf.constant(several)).numpy()[: len(L)]
+        if len(L) == 1:
+            try:
+                return self._predict(tf.constant(np.repeat(L, 2, axis=0))).numpy()[:1]
+            except tf.errors.ResourceExhaustedError:
+                pass  # One may fit where two do not.
+        return self._predict(tf.constant(L)).numpy()
 
     @staticmethod
     def join(rgb: np.ndarray, L: np.ndarray, ab: np.ndarray, saturation: float = 1.0) -> np.ndarray:

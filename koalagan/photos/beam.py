@@ -5,13 +5,12 @@
                |                       |
                +-- dead letters -------+
 
-The steps are those of `koalagan.photos.bulk`, and so are the results, byte for byte. What does not
-depend on a photograph's neighbors stays with it: a worker opens, colors and writes it without
-exchanging it with others.
+The steps are those of `koalagan.photos.bulk`, and so are the results, byte for byte. What goes from
+step to step is small, a path and the network's input and output: a file is read once to be opened
+and once to be written, wherever a runner does either.
 """
 
 import contextlib
-import dataclasses
 import json
 import os
 import shutil
@@ -31,7 +30,7 @@ from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.ml.inference import base
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from koalagan.data.picture_file import BadPicture
+from koalagan.data import picture_folder
 from koalagan.errors import UserError, one_line
 from koalagan.inference import colorizer
 from koalagan.photos import bulk, film_kinds
@@ -44,23 +43,8 @@ _TELL_EVERY = 30.0
 _COUNTS = ("colored", "copied", "skipped", "failed")
 
 
-@dataclasses.dataclass
-class _Opened:
-    """A photograph on its way through a worker.
-
-    Attributes:
-        photograph: opened; its files lie in `folder`.
-        name: below the output folder.
-        folder: temporary; deleted after its last page.
-    """
-
-    photograph: bulk.Photograph
-    name: str
-    folder: str
-
-
 class _Model(base.ModelHandler[np.ndarray, base.PredictionResult, colorizer.Colorizer]):
-    """Colors L, float32 [h,w,1], as ab [h,w,2].
+    """Colors the gray pages of a file: L, float32 [P,h,w,1] -> ab [P,h,w,2].
 
     Beam's handler for TensorFlow loads a model by Keras, which does not load SavedModels.
     """
@@ -75,61 +59,115 @@ class _Model(base.ModelHandler[np.ndarray, base.PredictionResult, colorizer.Colo
     def run_inference(
         self, batch: Sequence[np.ndarray], model: colorizer.Colorizer, inference_args=None
     ) -> Iterable[base.PredictionResult]:
-        return map(base.PredictionResult, batch, model.predict_ab(np.stack(batch)))
+        ends = np.cumsum([len(pages) for pages in batch])
+        colors = np.split(model.predict_ab(np.concatenate(batch)), ends[:-1])
+        return map(base.PredictionResult, batch, colors)
 
 
-class _Open(beam.DoFn):
-    """A matched file -> its photographs, with the network's input."""
+class _Step(beam.DoFn):
+    """What the steps on a file share. Nothing of it but its path and L goes from step to step."""
 
-    def __init__(self, settings: BeamSettings, root: str, size: tuple[int, int]):
-        self._settings, self._root, self._size = settings, root, size
+    def __init__(self, settings: BeamSettings, root: str):
+        self._settings, self._root = settings, root
         self._counts = {name: Metrics.counter("koalagan", name) for name in _COUNTS}
 
+    @contextlib.contextmanager
+    def _local(self, path: str) -> Iterator[tuple[Job, str]]:
+        """A file on this machine, and the folder that its results are written to first.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        name = path.removeprefix(self._root)
+        with tempfile.TemporaryDirectory(prefix="koalagan-") as folder:
+            out = os.path.join(folder, "out")
+            local = os.path.join(folder, "in", os.path.basename(name))
+            for parent in (os.path.dirname(local), os.path.join(out, os.path.dirname(name))):
+                os.makedirs(parent, exist_ok=True)
+            with FileSystems.open(path) as source, open(local, "wb") as copy:
+                shutil.copyfileobj(source, copy)
+            format = self._settings.format
+            target, copied = (
+                os.path.join(out, made(name, format)) for made in (_result_name, _copy_name)
+            )
+            yield Job(local, name, (target,), copied), out
+
+    def _pages(self, job: Job) -> Iterator[bulk.Photograph]:
+        return bulk.open_file(job, self._settings.rendering(), self._settings.results())
+
+    def _failed(self, path: str, reason: str) -> beam.pvalue.TaggedOutput:
+        self._counts["failed"].inc()
+        return beam.pvalue.TaggedOutput(_DEAD, _line(path, reason))
+
+
+class _Open(_Step):
+    """A matched file -> its path and L of its gray pages; "finished" where it has none."""
+
+    def __init__(self, settings: BeamSettings, root: str, size: tuple[int, int]):
+        super().__init__(settings, root)
+        self._size = size
+
     def process(self, file: FileMetadata) -> Iterator:
-        settings = self._settings
-        name = file.path.removeprefix(self._root)
-        targets = [_join(settings.output, one) for one in (_result(name, settings.format), name)]
-        if not settings.overwrite and any(map(FileSystems.exists, dict.fromkeys(targets))):
+        settings, path = self._settings, file.path
+        name = path.removeprefix(self._root)
+        results = [_result_name(name, settings.format)]
+        if not settings.recolor:
+            results.append(_copy_name(name, settings.format))
+        existing = (FileSystems.exists(_join(settings.output, result)) for result in results)
+        if not settings.overwrite and any(existing):
             self._counts["skipped"].inc()
             return
         if film_kinds.is_film(name):
-            reason = "it is a film: `koalagan colorize` colors films"
-            yield from self._failed(file.path, reason)
+            yield self._failed(path, "it is a film: `koalagan colorize` colors films")
             return
-        folder = tempfile.mkdtemp(prefix="koalagan-")
-        local = os.path.join(folder, "in", os.path.basename(name))
-        job = Job(local, name, (os.path.join(folder, "out", _result(name, settings.format)),), None)
-        job = dataclasses.replace(job, copy=os.path.join(folder, "out", name))
         try:
-            for part in ("in", os.path.join("out", os.path.dirname(name))):
-                os.makedirs(os.path.join(folder, part), exist_ok=True)
-            with FileSystems.open(file.path) as source, open(local, "wb") as copy:
-                shutil.copyfileobj(source, copy)
+            with self._local(path) as (job, _):
+                pages = [
+                    colorizer.lightness(one.rgb, self._size)
+                    for one in self._pages(job)
+                    if _is_gray(one)
+                ]
         except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            yield from self._failed(file.path, f"it cannot be read ({one_line(error)})")
+            yield self._failed(path, f"it cannot be read ({one_line(error)})")
             return
-        for one in bulk.open_file(job, settings.rendering(), settings.results()):
-            opened = _Opened(one, file.path, folder)
-            if one.rgb is None or one.error:
-                yield beam.pvalue.TaggedOutput("finished", opened)
-            else:
-                yield opened, colorizer.lightness(one.rgb, self._size)[0]
-
-    def _failed(self, path: str, reason: str) -> Iterator[beam.pvalue.TaggedOutput]:
-        self._counts["failed"].inc()
-        yield beam.pvalue.TaggedOutput(_DEAD, _line(path, reason))
+        if pages:
+            yield path, np.concatenate(pages)
+        else:
+            yield beam.pvalue.TaggedOutput("finished", (path, None))
 
 
-class _Write(beam.DoFn):
-    """A photograph, with its prediction if it has one -> its results in the output folder."""
-
-    def __init__(self, settings: BeamSettings):
-        self._settings = settings
-        self._counts = {name: Metrics.counter("koalagan", name) for name in _COUNTS}
+class _Write(_Step):
+    """A file, with the prediction for its gray pages -> its results in the output folder."""
 
     def setup(self):
         self._files, self._started, self._told = 0, time.monotonic(), time.monotonic()
+
+    def process(self, element: tuple[str, base.PredictionResult | None]) -> Iterator:
+        path, prediction = element
+        predictions = iter(())
+        if prediction is not None:
+            predictions = zip(prediction.example, prediction.inference, strict=True)
+        errors, notes, copied = [], [], False
+        try:
+            with self._local(path) as (job, out):
+                for one in self._pages(job):
+                    if _is_gray(one):
+                        bulk.join(one, [next(predictions)], self._settings.rendering())
+                    if not one.error:
+                        bulk.write(one, self._settings.results(), threading.Event())
+                    errors += [str(one.error).replace(job.photograph, path)] if one.error else []
+                    notes += one.notes
+                    copied = one.keeps_color  # The first page, which comes last.
+                _publish(out, self._settings.output, last=[job.copy, *job.targets])
+        except (UserError, OSError) as error:
+            errors.append(one_line(error))
+        for note in dict.fromkeys(notes):
+            yield beam.pvalue.TaggedOutput(_NOTES, _line(path, note))
+        if errors:
+            yield self._failed(path, "; ".join(errors))
+        else:
+            self._counts["copied" if copied else "colored"].inc()
+        self._tell()
 
     def _tell(self) -> None:
         """Says how fast this worker is, twice a minute."""
@@ -140,30 +178,9 @@ class _Write(beam.DoFn):
             print(f"{self._files} files by this worker, {rate:.1f} a second", file=sys.stderr)
             self._told = now
 
-    def process(self, element: tuple[_Opened, base.PredictionResult | None]) -> Iterator:
-        opened, prediction = element
-        one, settings = opened.photograph, self._settings
-        try:
-            if prediction is not None:
-                pair = (prediction.example, prediction.inference)
-                bulk.join(one, [pair], settings.rendering())
-            if not one.error:
-                bulk.write(one, settings.results(), threading.Event())
-            if one.error:
-                raise one.error
-            _publish(os.path.join(opened.folder, "out"), settings.output)
-        except (BadPicture, UserError, OSError) as error:
-            self._counts["failed"].inc()
-            reason = str(error).replace(one.job.photograph, opened.name)
-            yield beam.pvalue.TaggedOutput(_DEAD, _line(opened.name, reason))
-        else:
-            if one.page == 1:
-                self._counts["copied" if one.keeps_color else "colored"].inc()
-            for note in one.notes:
-                yield beam.pvalue.TaggedOutput(_NOTES, _line(opened.name, note))
-        if one.page == 1:  # The last one of a file.
-            self._tell()
-            shutil.rmtree(opened.folder, ignore_errors=True)
+
+def _is_gray(one: bulk.Photograph) -> bool:
+    return one.rgb is not None and not one.error
 
 
 def colorize(settings: BeamSettings, arguments: Sequence[str]) -> int:
@@ -182,33 +199,40 @@ def colorize(settings: BeamSettings, arguments: Sequence[str]) -> int:
     Raises:
         UserError: there is no such model, no file, or an option is not Beam's.
     """
-    # A model that cannot be read is told at once, and not by a worker.
-    size, side = colorizer.load(settings.saved_model).image_size, settings.render_size
-    size = (side, side) if side else size
-    options = _beam_options(arguments)
+    # What cannot work is told at once, and not by a worker.
+    pipeline = _pipeline(arguments)
+    model = colorizer.load(settings.saved_model)
+    side = settings.render_size
+    size = (side, side) if side else model.image_size
+    model.predict_ab(np.zeros((1, *size, 1), np.float32))
     if not any(found.metadata_list for found in _matched(settings.input)):
         raise UserError(f"No file matches --input={settings.input}.")
-    pipeline = beam.Pipeline(options=options)
+    _prepare(settings.output)
+
+    root = _root(settings.input)
     opened = (
         pipeline
         | "match" >> fileio.MatchFiles(settings.input)
+        | "others" >> beam.Filter(_is_outside, settings.output)
         | "share" >> beam.Reshuffle()
         | "open"
-        >> beam.ParDo(_Open(settings, _root(settings.input), size)).with_outputs(
-            "finished", _DEAD, main="gray"
-        )
+        >> beam.ParDo(_Open(settings, root, size)).with_outputs("finished", _DEAD, main="gray")
     )
-    model = _Model(settings.saved_model, settings.batch_size)
-    colored = opened.gray | "color" >> base.RunInference(base.KeyedModelHandler(model))
-    finished = opened.finished | "as they are" >> beam.Map(lambda one: (one, None))
-    written = ((colored, finished) | "both" >> beam.Flatten()) | "write" >> beam.ParDo(
-        _Write(settings)
-    ).with_outputs(_DEAD, _NOTES)
+    handler = base.KeyedModelHandler(_Model(settings.saved_model, settings.batch_size))
+    # Not one step for both: runners begin it when all of both are there.
+    written = [
+        files | name >> beam.ParDo(_Write(settings, root)).with_outputs(_DEAD, _NOTES)
+        for name, files in (
+            ("write", opened.gray | "color" >> base.RunInference(handler)),
+            ("copy", opened.finished),
+        )
+    ]
     for name, lines in (
-        (_DEAD, (opened[_DEAD], written[_DEAD]) | "dead" >> beam.Flatten()),
-        (_NOTES, written[_NOTES]),
+        (_DEAD, [opened[_DEAD], *(one[_DEAD] for one in written)]),
+        (_NOTES, [one[_NOTES] for one in written]),
     ):
         path = _join(settings.output, name)
+        lines = lines | f"all {name}" >> beam.Flatten()
         lines | name >> beam.io.WriteToText(path, ".jsonl", skip_if_empty=True)
     try:
         result = pipeline.run()
@@ -226,14 +250,50 @@ def colorize(settings: BeamSettings, arguments: Sequence[str]) -> int:
     return 1 if counts["failed"] else 0
 
 
-def _beam_options(arguments: Sequence[str]) -> PipelineOptions:
-    options = PipelineOptions(list(arguments))
-    known = options.get_all_options(retain_unknown_options=False)
-    if unknown := set(options.get_all_options(retain_unknown_options=True)) - set(known):
+def _pipeline(arguments: Sequence[str]) -> beam.Pipeline:
+    """A pipeline with Beam's options."""
+    is_value = False
+    for argument in arguments:
+        if not argument.startswith("-") and not is_value:
+            raise UserError(f"colorize_beam takes only flags, not {argument!r}: see --help.")
+        is_value = argument.startswith("-") and "=" not in argument
+    try:
+        options = PipelineOptions(list(arguments))
+        known = options.get_all_options(retain_unknown_options=False)
+        every = options.get_all_options(retain_unknown_options=True)
+        pipeline = beam.Pipeline(options=options)
+    # Each runner checks its options in its own way.
+    except (Exception, SystemExit) as error:
+        raise UserError(f"Beam does not take these options: {one_line(error)}.") from error
+    if unknown := set(every) - set(known):
         raise UserError(
             f"--{sorted(unknown)[0]} is an option of neither this command nor Beam: see --help."
         )
-    return options
+    return pipeline
+
+
+def _prepare(output: str) -> None:
+    """Makes the output folder, and deletes what an earlier call said of its files.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        with contextlib.suppress(OSError):  # It is there, or has no folders.
+            FileSystems.mkdirs(output)
+        probe = _join(output, f"writable-{uuid.uuid4().hex}")
+        FileSystems.create(probe).close()
+        said = [_join(output, f"{name}*.jsonl") for name in (_DEAD, _NOTES)]
+        former = [one.path for found in FileSystems.match(said) for one in found.metadata_list]
+        FileSystems.delete([probe, *former])
+    except Exception as error:  # Each file system has errors of its own.
+        raise UserError(f"--output={output} cannot be written ({one_line(error)}).") from error
+
+
+def _is_outside(file: FileMetadata, output: str) -> bool:
+    """Whether a file is not one of the results of an earlier call."""
+    path, folder = (one if "://" in one else os.path.abspath(one) for one in (file.path, output))
+    return not path.startswith(folder.rstrip("/") + "/")
 
 
 def _matched(pattern: str) -> list:
@@ -251,15 +311,21 @@ def _root(pattern: str) -> str:
     return fixed[: fixed.rfind("/") + 1]
 
 
-def _result(name: str, format: str) -> str:
-    """The name of a result: that of its photograph, so that no two can be the same, and a format's.
+def _result_name(name: str, format: str) -> str:
+    """The name of a result: that of its photograph, and the extension of another format.
 
     GIF has 256 colors, which would change the lightness.
     """
-    extension = os.path.splitext(name)[1].lower()
-    if format == "same" and extension != ".gif":
+    if format == "same" and not name.lower().endswith(".gif"):
         return name
     return name + FORMATS.get(format, FORMATS["png"])
+
+
+def _copy_name(name: str, _: str) -> str:
+    """The name of a copy: that of its photograph, unless it could be the result of another."""
+    stem, extension = os.path.splitext(name)
+    is_result = stem.lower().endswith(picture_folder.PICTURE_EXTENSIONS)
+    return name + extension if is_result else name
 
 
 def _join(folder: str, name: str) -> str:
@@ -270,21 +336,23 @@ def _line(path: str, sentence: str) -> str:
     return json.dumps({"file": path, "reason": sentence})
 
 
-def _publish(folder: str, output: str) -> None:
-    """Moves all files of a folder to the output folder, each one whole or not at all."""
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(parent, name)
-            target = _join(output, os.path.relpath(path, folder))
-            with contextlib.suppress(OSError):  # It is there, or has no folders.
-                FileSystems.mkdirs(os.path.dirname(target))
-            unfinished = f"{target}.writing-{uuid.uuid4().hex}"
-            with (
-                open(path, "rb") as source,
-                FileSystems.create(unfinished, "application/octet-stream") as copy,
-            ):
-                shutil.copyfileobj(source, copy)
-            if FileSystems.exists(target):
-                FileSystems.delete([target])
-            FileSystems.rename([unfinished], [target])
-            os.unlink(path)
+def _publish(folder: str, output: str, *, last: Sequence[str]) -> None:
+    """Copies all files of a folder to the output folder, each one whole or not at all.
+
+    Args:
+        last: the files that say that the others are there.
+    """
+    paths = [os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names]
+    for path in sorted(paths, key=lambda path: path in last):
+        target = _join(output, os.path.relpath(path, folder))
+        with contextlib.suppress(OSError):  # It is there, or has no folders.
+            FileSystems.mkdirs(os.path.dirname(target))
+        unfinished = f"{target}.writing-{uuid.uuid4().hex}"
+        with (
+            open(path, "rb") as source,
+            FileSystems.create(unfinished, "application/octet-stream") as copy,
+        ):
+            shutil.copyfileobj(source, copy)
+        if FileSystems.exists(target):
+            FileSystems.delete([target])
+        FileSystems.rename([unfinished], [target])

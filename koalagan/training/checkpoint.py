@@ -107,7 +107,8 @@ class RunCheckpoint:
             NotFinite: training diverged; the model is not saved.
             UserError: it cannot be written; earlier ones are intact.
         """
-        self._gan.check_finite()
+        if self._writes:  # The others would find a bad step at times of their own.
+            self._gan.check_finite()
         name = f"step-{int(self._gan.step)}" + ("" if validated else "-unvalidated")
         path = self._write(self._checkpoint, name)
         self.tidy()

@@ -107,7 +107,7 @@ def train(
                 )
                 if is_last:
                     break
-            if saver.stopped_by:  # after the last step
+            if saver.stopping():  # after the last step
                 raise saving.Stopped
     except saving.Stopped:
         line.close()

@@ -100,7 +100,7 @@ class Saver(keras.callbacks.Callback):
         checked = step % self._settings.check_every == 0 or last
         if checked:
             self.model.check_finite()
-        stopping = self._stopping(checked)
+        stopping = self.stopping(checked)
         every_steps = self._settings.checkpoint_every_steps
         every_seconds = 60 * self._settings.checkpoint_every_minutes
         due = (every_steps and step % every_steps == 0) or (
@@ -116,15 +116,20 @@ class Saver(keras.callbacks.Callback):
         if due and not last:  # the last step is saved when the epoch is validated
             self._save()
 
-    def _stopping(self, checked: bool) -> bool:
-        """Whether to stop now; what another worker was asked to do becomes this one's, too."""
+    def stopping(self, checked: bool = True) -> bool:
+        """Whether to stop now; what another worker was asked to do becomes this one's, too.
+
+        Args:
+            checked: whether all workers ask now, which then all get the same answer.
+        """
         devices = self.model.devices
-        if devices.workers > 1:
-            if not checked:
-                return False
-            if number := devices.any_of(self.stopped_by or 0):
-                self.stopped_by = signal.Signals(number)
-        return self.stopped_by is not None
+        if devices.workers == 1:
+            return self.stopped_by is not None
+        # A signal that comes while the workers exchange theirs waits for the next time.
+        number = devices.any_of(self.stopped_by or 0) if checked else 0
+        if number:
+            self.stopped_by = signal.Signals(number)
+        return bool(number)
 
     def on_test_batch_end(self, batch, logs=None):
         if self.stopped_by and self.model.devices.workers == 1:
@@ -140,7 +145,7 @@ class Saver(keras.callbacks.Callback):
             self._state.best = BestEpoch(epoch + 1, float(value), adversarial)
         self._save()
         self._checkpoint.drop_former_best()
-        if self._stopping(checked=True):
+        if self.stopping():
             raise Stopped
         if self.out_of_patience:
             self.model.stop_training = True

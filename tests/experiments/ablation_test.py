@@ -15,6 +15,7 @@ import pytest
 import report
 import skimage.data
 import tensorflow as tf
+from helpers import commands
 from helpers.photos import export_painter
 from PIL import Image
 
@@ -82,7 +83,7 @@ def test_all_experiments_train_for_the_same_number_of_epochs(name, epochs):
 def test_experiments_on_different_pictures_are_refused():
     commands = {name: ablation.arguments(name, {}, "x") for name in ("no_inception", "quickstart")}
     with pytest.raises(UserError, match="quickstart and no_inception are validated on different"):
-        ablation.check(commands)
+        ablation.check(commands, ablation.ExperimentSettings())
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,26 @@ def test_experiments_on_different_pictures_are_refused():
 def test_an_experiment_that_cannot_be_trained_is_found_before_training(name, given, pattern):
     given = {"dataset": "folder", "train_split": "train", **given}
     with pytest.raises(UserError, match=pattern):
-        ablation.check({name: ablation.arguments(name, given, "somewhere")})
+        commands = {name: ablation.arguments(name, given, "somewhere")}
+        ablation.check(commands, ablation.ExperimentSettings())
+
+
+@pytest.mark.parametrize(
+    "selection, pattern",
+    [
+        ({"beside": ("/no/such",)}, "there is no SavedModel in /no/such"),
+        ({"measure_dataset": "folder", "measure_data_dir": "/no/such"}, "/no/such"),
+    ],
+)
+def test_what_cannot_be_measured_is_found_before_training(selection, pattern):
+    with pytest.raises(UserError, match=pattern):
+        ablation.check({}, ablation.ExperimentSettings(**selection))
+
+
+def test_a_split_to_measure_needs_its_dataset():
+    flags = ["--experiments=paper", "--workdir=x", "--measure_split=test"]
+    with pytest.raises(UserError, match="--measure_split is for --measure_dataset"):
+        commands.run(ablation.COMMAND, *flags)
 
 
 def test_impossible_arguments_are_refused():
@@ -220,7 +240,7 @@ def test_finished_runs_are_measured_and_not_trained_again(
         return 0
 
     monkeypatch.setattr(ablation, "train_in_process", train)
-    monkeypatch.setattr(ablation, "check", lambda commands: None)
+    monkeypatch.setattr(ablation, "check", lambda *arguments: None)
     monkeypatch.setattr(ablation.concurrent.futures, "ProcessPoolExecutor", lambda *_, **__: Here())
     folder = tmp_path / "runs"
     settings = options.replace(

@@ -24,6 +24,10 @@ def photographs(tmp_path_factory):
     Image.fromarray(skimage.data.astronaut()).save(folder / "color.jpg")
     pages = [Image.fromarray(np.full((30, 20), level, np.uint8)) for level in (90, 150)]
     pages[0].save(folder / "pages.tif", save_all=True, append_images=pages[1:])
+    mixed = [Image.fromarray(skimage.data.astronaut()[:60]), pages[0].convert("RGB")]
+    mixed[0].save(folder / "mixed.tif", save_all=True, append_images=mixed[1:])
+    # The copy of this one must not be taken for the result of a.jpg.
+    Image.fromarray(skimage.data.cat()).save(folder / "a.jpg.png")
     (folder / "bad.jpg").write_bytes(b"no picture")
     (folder / "film.mp4").write_bytes(b"no film")
     return folder
@@ -48,7 +52,7 @@ def lines(path):
 def test_results_are_those_of_colorize_and_what_exists_is_skipped(photographs, tmp_path):
     done = beam(photographs, tmp_path / "beam")
     assert done.returncode == 1, done.stderr
-    assert "8 colored, 1 copied, 0 skipped, 2 failed" in done.stdout
+    assert "8 colored, 3 copied, 0 skipped, 2 failed" in done.stdout
     dead = lines(tmp_path / "beam" / "dead_letters")
     assert set(dead) == {f"{photographs}/bad.jpg", f"{photographs}/film.mp4"}
     assert dead[f"{photographs}/bad.jpg"].startswith(f"The picture {photographs}/bad.jpg is dam")
@@ -57,7 +61,10 @@ def test_results_are_those_of_colorize_and_what_exists_is_skipped(photographs, t
     colorize("koala", tmp_path / "colorize", photographs)
     names = {
         "a.jpg.png": "a.jpg.png",
+        "a.jpg.png.png": "a.jpg.png.png",
         "a.png.png": "a.png.png",
+        "mixed.tif.png": "mixed.png",
+        "mixed.tif-page2.png": "mixed-page2.png",
         "color.jpg": "color.jpg",
         "pages.tif.png": "pages.png",
         "pages.tif-page2.png": "pages-page2.png",
@@ -71,16 +78,31 @@ def test_results_are_those_of_colorize_and_what_exists_is_skipped(photographs, t
 
     (tmp_path / "beam" / "a.png.png").unlink()
     again = beam(photographs, tmp_path / "beam")
-    assert "1 colored, 0 copied, 8 skipped, 2 failed" in again.stdout
+    assert "1 colored, 0 copied, 10 skipped, 2 failed" in again.stdout
     expected = (tmp_path / "colorize" / "a.png.png").read_bytes()
     assert (tmp_path / "beam" / "a.png.png").read_bytes() == expected
+
+
+def test_results_below_the_photographs_are_not_colored_again(photographs, tmp_path):
+    folder = tmp_path / "photographs"
+    photograph(folder / "a.png")
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    first = beam(folder, folder / "colored")
+    assert "1 colored, 0 copied, 0 skipped, 1 failed" in first.stdout
+    photograph(folder / "bad.jpg")
+    again = beam(folder, folder / "colored")
+    assert again.returncode == 0, again.stderr
+    assert "1 colored, 0 copied, 1 skipped, 0 failed" in again.stdout
+    # Nothing is said any more of the file that was bad.
+    found = ["a.png", "bad.jpg", "colored/a.png.png", "colored/bad.jpg.png"]
+    assert tree(folder) == found
 
 
 @pytest.mark.nightly
 def test_two_worker_processes(photographs, tmp_path):
     workers = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
     done = beam(photographs, tmp_path / "beam", *workers)
-    assert "8 colored, 1 copied, 0 skipped, 2 failed" in done.stdout, done.stderr
+    assert "8 colored, 3 copied, 0 skipped, 2 failed" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -90,6 +112,10 @@ def test_two_worker_processes(photographs, tmp_path):
         (["--runnner=DirectRunner"], "--runnner is an option of neither this command nor Beam"),
         (["--saved_model=/no/such"], "there is no SavedModel in /no/such"),
         (["a.jpg"], "takes only flags, not 'a.jpg'"),
+        (["--runner", "DirectRunner", "a.jpg"], "takes only flags, not 'a.jpg'"),
+        (["--runner=Foo"], "Beam does not take these options"),
+        (["--render_size=100"], "does not take pictures of 100x100"),
+        (["--output=/proc/none"], "--output=/proc/none cannot be written"),
         (["--format=gif"], "--format"),
     ],
 )
