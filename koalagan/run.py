@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from koalagan import compilation, distribution, files, options, precision
-from koalagan.data import sources, store
+from koalagan.data import sources, store, store_parts
 from koalagan.errors import UserError
 from koalagan.evaluation import protocol, tables
 from koalagan.exporting import model_card, savedmodel
@@ -73,8 +73,10 @@ def train(settings: RunSettings, given: Sequence[str] = ()) -> int:
             files.delete_unfinished(workdir)
         checkpoint.tidy()
         checkpoint.drop_former_best()
+        prepare_parts(settings, training_source, devices, settings.data.crop_from)
+        prepare_parts(settings, validation_source, devices)
         if not devices.is_chief:
-            devices.wait()  # until the chief has prepared the pictures
+            devices.wait()  # until the chief has prepared what is missing
         training, validation = prepare_run(
             settings, training_source, validation_source, writes=devices.is_chief
         )
@@ -231,6 +233,32 @@ def prepare_run(
         flush=True,
     )
     return training, validation
+
+
+def prepare_parts(
+    settings: RunSettings, source: sources.Source, devices: distribution.Devices, side: int = 0
+) -> None:
+    """Prepares a split that is not there yet, each worker a part of it; the chief joins them.
+
+    Args:
+        side: as that of `prepare_split`.
+    """
+    if devices.workers == 1 or source.count < devices.workers:
+        return
+    data = settings.data
+    side = side or data.image_size
+    places = {"store_dir": data.store_dir, "image_size": (side, side), "resize": data.resize}
+    missing = not store.place(source, *places.values()).path.exists()
+    # The chief decides: it may have begun to write what another one sees already.
+    if not devices.from_chief([float(missing)])[0]:
+        return
+    parts = [store_parts.part(source, n, devices.workers) for n in range(devices.workers)]
+    prepare_split(settings, parts[devices.worker], side)
+    devices.wait()
+    if devices.is_chief:
+        prepared = [prepare_split(settings, one, side) for one in parts]
+        store_parts.join(prepared, source, **places)
+    devices.wait()
 
 
 def prepare_split(settings: RunSettings, source: sources.Source, side: int = 0) -> store.Store:

@@ -69,6 +69,14 @@ def test_one_of_two_workers_is_told_to_stop_and_one_process_continues(run, photo
     assert run(**flags) == 0
     alone = runs.Trainer(photographs, tmp_path / "alone")
     assert alone(**flags) == 0
+    # What both workers prepared is what one prepares.
+    stores = [
+        {path.name: path / "pictures.npy" for path in trainer.store_dir.iterdir() if path.is_dir()}
+        for trainer in (run, alone)
+    ]
+    assert list(stores[0]) and sorted(stores[0]) == sorted(stores[1])
+    for name in stores[0]:
+        np.testing.assert_array_equal(*(np.load(store[name]) for store in stores))
     mine, theirs = (
         events(trainer.workdir / "tensorboard" / "train")["loss_G"] for trainer in (run, alone)
     )

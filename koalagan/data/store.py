@@ -18,7 +18,7 @@ import contextlib
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,15 +92,8 @@ def prepare(
         UserError: the disk is too small or not writable, a picture is bad and `on_bad_picture` is
             "fail", no picture is left, or the weights are not available.
     """
-    facts = {
-        "format": _FORMAT,
-        "source": source.identity,
-        "image_size": list(image_size),
-        "resize": resize,
-    }
-    slug = "".join(c if c.isalnum() else "_" for c in f"{source.name}-{source.split}").strip("_")
-    folder = Path(store_dir or files.cache_folder()).expanduser()
-    path = folder / f"{slug[:100]}-{store_files.fingerprint(facts)}"
+    here = place(source, store_dir, image_size, resize)
+    folder, path = here.folder, here.path
     with store_files.writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
     chosen = {
@@ -123,7 +116,7 @@ def prepare(
         with store_files.writing_to(folder), store_files.locked(folder):
             # Another run may have prepared them while this one waited for the lock.
             if not path.exists():
-                _prepare_pictures(source, path, facts, skip=on_bad_picture == "skip")
+                _prepare_pictures(source, here, skip=on_bad_picture == "skip")
     manifest = store_files.load(store_files.read_json, path / "manifest.json")
     if on_bad_picture == "fail":
         _refuse_skipped(manifest["skipped"])
@@ -132,6 +125,66 @@ def prepare(
     pictures = pictures[: manifest["pictures"]]
     opened = {name: feature.open(pictures) for name, feature in wanted.items()}
     return Store(path, manifest, pictures, **opened)
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a split is or will be stored.
+
+    Attributes:
+        folder: of all stores.
+        path: the store's own.
+        facts: what the fingerprint in its name covers.
+    """
+
+    folder: Path
+    path: Path
+    facts: dict[str, Any]
+
+
+def place(
+    source: sources.Source, store_dir: str | None, image_size: tuple[int, int], resize: str
+) -> Place:
+    """The place of a split; see `prepare` for the arguments."""
+    facts = {
+        "format": _FORMAT,
+        "source": source.identity,
+        "image_size": list(image_size),
+        "resize": resize,
+    }
+    slug = "".join(c if c.isalnum() else "_" for c in f"{source.name}-{source.split}").strip("_")
+    folder = Path(store_dir or files.cache_folder()).expanduser()
+    return Place(folder, folder / f"{slug[:100]}-{store_files.fingerprint(facts)}", facts)
+
+
+def write_manifest(
+    folder: Path, place: Place, source: sources.Source, pictures: int, skipped: list[str]
+) -> None:
+    """Writes the manifest of a folder that has all arrays and becomes a store.
+
+    Args:
+        folder: under its unfinished name.
+        place: where it is going to be.
+        source: its pictures.
+        pictures: the number of its rows.
+        skipped: the pictures that were left out.
+    """
+    store_files.write_json(
+        folder / "manifest.json",
+        {
+            **place.facts,
+            "dataset": source.name,
+            "split": source.split,
+            "pictures": pictures,
+            "skipped": skipped,
+            "fingerprint": store_files.fingerprint(place.facts),
+        },
+    )
+
+
+def write_ids(path: Path, ids: Iterable[str]) -> None:
+    """Writes the names of a store's rows."""
+    path.write_text("".join(f"{name}\n" for name in ids), **_TEXT)
 
 
 def _unfinished(path: Path) -> Path:
@@ -173,23 +226,20 @@ def _records(source: sources.Source, start: int) -> Iterator[tuple[str, bytes]]:
         ) from error
 
 
-def _prepare_pictures(
-    source: sources.Source, path: Path, facts: dict[str, Any], *, skip: bool
-) -> None:
+def _prepare_pictures(source: sources.Source, place: Place, *, skip: bool) -> None:
     """Decodes and resizes all pictures, then gives the complete folder its name.
 
     Args:
         source: the pictures.
-        path: the store's folder, which does not exist yet.
-        facts: what the fingerprint covers.
+        place: where they go, which does not exist yet.
         skip: whether bad pictures are left out.
 
     Raises:
         UserError: a picture is bad and `skip` is False, or all pictures are bad.
         OSError: the disk is full or not writable.
     """
-    height, width = facts["image_size"]
-    unfinished = _unfinished(path)
+    height, width = place.facts["image_size"]
+    unfinished = _unfinished(place.path)
     unfinished.mkdir(exist_ok=True)
     shape = (source.count, height, width, 3)
     pictures = store_files.open_writable(unfinished / "pictures.npy", np.uint8, shape)
@@ -203,7 +253,7 @@ def _prepare_pictures(
                 _records(source, state["records"]),
                 left,
                 (height, width),
-                crop=facts["resize"] == "crop",
+                crop=place.facts["resize"] == "crop",
             )
         ) as results,
         progress.bar(f"prepare {source.split}", source.count, state["records"]) as bar,
@@ -228,19 +278,9 @@ def _prepare_pictures(
             bar.update(len(chunk))
     if not ids:
         raise UserError(f"No picture of {source.name} {source.split} can be decoded.")
-    store_files.write_json(
-        unfinished / "manifest.json",
-        {
-            **facts,
-            "dataset": source.name,
-            "split": source.split,
-            "pictures": len(ids),
-            "skipped": state["skipped"],
-            "fingerprint": store_files.fingerprint(facts),
-        },
-    )
+    write_manifest(unfinished, place, source, len(ids), state["skipped"])
     state_file.unlink()
-    os.rename(unfinished, path)
+    os.rename(unfinished, place.path)
 
 
 def _resume(state_file: Path, ids_file: Path, *, skip: bool) -> tuple[dict[str, Any], list[str]]:
@@ -258,5 +298,5 @@ def _resume(state_file: Path, ids_file: Path, *, skip: bool) -> tuple[dict[str, 
         ids = _read_ids(ids_file)[: state["rows"]]
     if len(ids) < state["rows"]:  # A power failure kept the state and lost the ids before it.
         state, ids = {"records": 0, "rows": 0, "skipped": []}, []
-    ids_file.write_text("".join(f"{name}\n" for name in ids), **_TEXT)
+    write_ids(ids_file, ids)
     return state, ids
