@@ -73,8 +73,29 @@ MISTAKES = (
     ),
     _gan(
         name="beta_1 of pretraining's optimizer",
-        right="build(generator, pretrain_learning_rate, **slower)",
-        wrong="build(generator, pretrain_learning_rate, beta_1=0.5, **slower)",
+        right="generator, pretrain_learning_rate, **slower",
+        wrong="generator, pretrain_learning_rate, beta_1=0.5, **slower",
+    ),
+    Mistake(
+        name="gradients of one device",
+        file="training/optimizers.py",
+        right="distribution.mean(tape.gradient(scaled_loss, variables))",
+        wrong="tape.gradient(scaled_loss, variables)",
+        tests="training/distribution_test.py",
+    ),
+    Mistake(
+        name="all devices drop alike",
+        file="models/layers/dropout.py",
+        right="noise[own * size : (own + 1) * size]",
+        wrong="noise[:size]",
+        tests="training/distribution_test.py",
+    ),
+    Mistake(
+        name="synchronized variance without the means' own",
+        file="models/layers/batch_norm.py",
+        right="own_variance + tf.square(own_mean - mean)",
+        wrong="own_variance",
+        tests="training/distribution_test.py",
     ),
     _gan(
         name="val_loss_D_real of the predicted picture",
