@@ -207,13 +207,18 @@ def colorize(settings: BeamSettings, arguments: Sequence[str]) -> int:
     model.predict_ab(np.zeros((1, *size, 1), np.float32))
     if not any(found.metadata_list for found in _matched(settings.input)):
         raise UserError(f"No file matches --input={settings.input}.")
+    root = _root(settings.input)
+    if not _is_outside(root or os.curdir, settings.output):
+        raise UserError(
+            f"the photographs of --input={settings.input} lie in --output={settings.output}, where "
+            "they would be taken for results: name another --output."
+        )
     _prepare(settings.output)
 
-    root = _root(settings.input)
     opened = (
         pipeline
         | "match" >> fileio.MatchFiles(settings.input)
-        | "others" >> beam.Filter(_is_outside, settings.output)
+        | "others" >> beam.Filter(lambda file: _is_outside(file.path, settings.output))
         | "share" >> beam.Reshuffle()
         | "open"
         >> beam.ParDo(_Open(settings, root, size)).with_outputs("finished", _DEAD, main="gray")
@@ -290,10 +295,12 @@ def _prepare(output: str) -> None:
         raise UserError(f"--output={output} cannot be written ({one_line(error)}).") from error
 
 
-def _is_outside(file: FileMetadata, output: str) -> bool:
-    """Whether a file is not one of the results of an earlier call."""
-    path, folder = (one if "://" in one else os.path.abspath(one) for one in (file.path, output))
-    return not path.startswith(folder.rstrip("/") + "/")
+def _is_outside(path: str, output: str) -> bool:
+    """Whether a path neither is the output folder nor lies in it, as earlier results do."""
+    path, folder = (
+        (one if "://" in one else os.path.abspath(one)).rstrip("/") + "/" for one in (path, output)
+    )
+    return not path.startswith(folder)
 
 
 def _matched(pattern: str) -> list:

@@ -98,6 +98,14 @@ def test_results_below_the_photographs_are_not_colored_again(photographs, tmp_pa
     assert tree(folder) == found
 
 
+def test_photographs_in_the_output_folder_are_not_silently_left_out(tmp_path):
+    photograph(tmp_path / "photographs" / "a.png")
+    for output in (tmp_path, tmp_path / "photographs"):
+        done = beam(tmp_path / "photographs", output)
+        assert done.returncode == 1 and "lie in --output=" in done.stderr
+    assert tree(tmp_path) == ["photographs/a.png"]
+
+
 @pytest.mark.nightly
 def test_two_worker_processes(photographs, tmp_path):
     workers = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
