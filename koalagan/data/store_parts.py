@@ -62,7 +62,8 @@ def join(
         UserError: the disk is too small or not writable.
     """
     place = store.place(source, store_dir, image_size, resize)
-    names = [name for name in os.listdir(parts[0].path) if name.endswith(".npy")]
+    # What all parts have: one may have the outputs of other networks too, or a part of them.
+    names = sorted(set.intersection(*({path.name for path in _arrays(one)} for one in parts)))
     needed = sum((one.path / name).stat().st_size for one in parts for name in names)
     unfinished = place.path.with_name(f"{place.path.name}.joining")
     with store_files.writing_to(place.folder), store_files.locked(place.folder):
@@ -80,6 +81,10 @@ def join(
             os.rename(unfinished, place.path)
         for one in parts:
             shutil.rmtree(one.path)
+
+
+def _arrays(one: store.Store) -> list[Path]:
+    return [path for path in one.path.glob("*.npy") if not path.name.endswith(".partial.npy")]
 
 
 def _join_arrays(paths: Sequence[Path], parts: Sequence[store.Store], target: Path) -> None:
