@@ -38,13 +38,13 @@ class _Settings:
 
 def main(settings: _Settings, arguments: list[str]) -> None:
     """Runs the command."""
-    from koalagan import run
+    from koalagan.exporting import trained
 
     folders = settings.folders
     if folders.workdir:
-        run.export_run(os.path.expanduser(folders.workdir), folders.output_dir, settings.model)
+        trained.export_run(os.path.expanduser(folders.workdir), folders.output_dir, settings.model)
     else:
-        run.export_pretrained(folders.output_dir, settings.model)
+        trained.export_pretrained(folders.output_dir, settings.model)
     kind = "SavedModel" if settings.model.format == "savedmodel" else "model"
     print(f"{kind}: {folders.output_dir}")
 

@@ -27,7 +27,12 @@ LEVELS = (
     SHARED,
 )
 # And these of its own level.
-BESIDE = {"inference": {"evaluation"}, "data": {"models"}, **dict.fromkeys(SHARED, SHARED)}
+BESIDE = {
+    "exporting": {"training"},
+    "inference": {"evaluation"},
+    "data": {"models"},
+    **dict.fromkeys(SHARED, SHARED),
+}
 
 
 @pytest.fixture(scope="module")

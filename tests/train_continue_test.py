@@ -14,18 +14,9 @@ from helpers.tensorboard import events
 
 from koalagan import run as chain
 from koalagan.errors import UserError
+from koalagan.exporting import trained
 from koalagan.exporting.settings import ExportSettings
 from koalagan.training import checkpoint, networks, run_folder
-
-
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory):
-    return runs.write_photographs(tmp_path_factory.mktemp("photographs"))
-
-
-@pytest.fixture
-def run(photographs, tmp_path):
-    return runs.Trainer(photographs, tmp_path)
 
 
 @pytest.fixture
@@ -112,7 +103,7 @@ def test_early_stopping_ends_the_last_phase_and_the_best_is_exported(run, capsys
     assert "stopped after epoch 4: --early_stopping=2" in printed
     assert run(**given) == 0
     assert "epoch 4/7" not in capsys.readouterr().out  # still out of patience
-    chain.export_run(str(run.workdir), str(tmp_path / "best"), ExportSettings("best"))
+    trained.export_run(str(run.workdir), str(tmp_path / "best"), ExportSettings("best"))
     assert (tmp_path / "best" / "saved_model.pb").exists()
     names = {path.name for path in (run.workdir / "checkpoints").glob("*.index")}
     assert names == {"best-8.index", "step-12.index", "step-16.index"}

@@ -8,22 +8,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import runs
 
 from koalagan.data import pipeline, store_files
 from koalagan.data.batches import for_networks
 from koalagan.errors import UserError
 from koalagan.models.frozen import inception_resnet_v2
-
-
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory):
-    return runs.write_photographs(tmp_path_factory.mktemp("photographs"))
-
-
-@pytest.fixture
-def run(photographs, tmp_path):
-    return runs.Trainer(photographs, tmp_path)
 
 
 def _refused(run, pattern, **given):

@@ -14,22 +14,12 @@ from helpers import runs
 from helpers.tensorboard import events
 from PIL import Image
 
-from koalagan import run as chain
 from koalagan.errors import UserError
+from koalagan.exporting import trained
 from koalagan.exporting.settings import ExportSettings
 from koalagan.inference import pretrained, saved_model
 from koalagan.training import networks, run_folder, step_means
 from koalagan.training.checkpoint import restore_generator
-
-
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory):
-    return runs.write_photographs(tmp_path_factory.mktemp("photographs"))
-
-
-@pytest.fixture
-def run(photographs, tmp_path):
-    return runs.Trainer(photographs, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +59,7 @@ def test_a_finished_run_is_measured_again_and_not_trained_again(finished, capsys
 def test_a_finished_run_is_exported_with_dropout(finished, tmp_path):
     run, _ = finished
     noisy = str(tmp_path / "noisy")
-    chain.export_run(str(run.workdir), noisy, ExportSettings(dropout_at_inference=True))
+    trained.export_run(str(run.workdir), noisy, ExportSettings(dropout_at_inference=True))
     colorize = saved_model.load(noisy, "serving_default", "colorized")
     picture = skimage.data.astronaut()[None, :100, :150]
     assert np.any(colorize(image=picture) != colorize(image=picture))
@@ -208,7 +198,7 @@ def test_every_generator_is_trained_exported_and_measured(
     np.testing.assert_array_equal(colorize(image=picture), first)
     if generator != "unet":
         with pytest.raises(UserError, match="--dropout_at_inference (is not an option of|needs)"):
-            chain.export_run(
+            trained.export_run(
                 str(run.workdir),
                 str(run.workdir / "noisy"),
                 ExportSettings(dropout_at_inference=True),

@@ -14,16 +14,6 @@ from helpers.tensorboard import events
 FLAGS = {"pixel_loss": "l2", "check_every": 1, "log_every": 1, "discriminator_every": 2}
 
 
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory):
-    return runs.write_photographs(tmp_path_factory.mktemp("photographs"))
-
-
-@pytest.fixture
-def run(photographs, tmp_path):
-    return runs.Trainer(photographs, tmp_path)
-
-
 class Job:
     """Two workers on this machine."""
 

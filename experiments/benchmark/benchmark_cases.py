@@ -24,6 +24,7 @@ from koalagan.data import features, store
 from koalagan.data import pipeline as input_pipeline
 from koalagan.data.koala_scenes import drawing
 from koalagan.errors import UserError
+from koalagan.exporting import trained
 from koalagan.models import frozen
 from koalagan.training import networks, resolving
 from koalagan.training.settings import RunSettings
@@ -192,7 +193,7 @@ def export_untrained(settings: Settings) -> None:
     generator = networks.build_generator(run.networks, (None, None))
     last = [layer for layer in generator.layers if hasattr(layer, "kernel")][-1]
     last.kernel.assign(0.1 * last.kernel)
-    koalagan.run.export_generator(generator, run, f"{settings['folder']}/export")
+    trained.export_generator(generator, run, f"{settings['folder']}/export")
 
 
 def inference(settings: Settings) -> list[dict[str, Any]]:

@@ -22,10 +22,10 @@ import numpy as np
 import tensorflow as tf
 from source_options import SourceOptions
 
-import koalagan.run
 from koalagan import cli, progress
 from koalagan.color import lab
 from koalagan.data import sources, store
+from koalagan.exporting import trained
 from koalagan.exporting.settings import ExportSettings
 from koalagan.inference import pretrained, saved_model
 from koalagan.options import option
@@ -106,9 +106,9 @@ def measure(
             path = f"{folder}/{number}"
             settings = ExportSettings(format=format, export_dtype=dtype, frozen_inputs=frozen)
             if run:
-                koalagan.run.export_run(run, path, settings)
+                trained.export_run(run, path, settings)
             else:
-                koalagan.run.export_pretrained(path, settings)
+                trained.export_pretrained(path, settings)
             size = sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
             color = _RUNTIMES[format](path)
             seconds, colored = [], []

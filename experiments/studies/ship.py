@@ -13,9 +13,9 @@ import json
 from pathlib import Path
 
 import koalagan
-from koalagan import cli, options, precision, run
+from koalagan import cli, options, precision
 from koalagan.errors import UserError
-from koalagan.exporting import model_card
+from koalagan.exporting import model_card, trained
 from koalagan.inference import pretrained
 from koalagan.options import option
 from koalagan.training import networks, run_folder
@@ -84,7 +84,7 @@ def ship(workdir: str, metrics: str, data: str, folder: Path = pretrained.FOLDER
         generator = networks.build_generator(settings.networks, (None, None))
     restore_generator(generator, workdir)
     values = options.values(settings)
-    facts = {name: values[name] for name in run.DESCRIBED}
+    facts = {name: values[name] for name in trained.DESCRIBED}
     facts |= {
         "dataset": data,
         "train_split": "",

@@ -2,6 +2,7 @@
 """Options for coloring photographs and films, and for their results."""
 
 import dataclasses
+from typing import Any
 
 from koalagan.options import PRETRAINED, option
 
@@ -24,8 +25,8 @@ class Folders:
 
 
 @dataclasses.dataclass(frozen=True)
-class ResultSettings:
-    """Results."""
+class ResultForm:
+    """What becomes of a photograph."""
 
     format: str = option(
         "png",
@@ -39,9 +40,6 @@ class ResultSettings:
         "formats that hold them (PNG, TIFF), else 8.",
         choices=("auto", "8", "16"),
     )
-    suffix: str = option("", "Text to append to the names of results, such as _colorized.")
-    overwrite: bool = option(True, "Replace existing results; otherwise they are an error.")
-    skip_existing: bool = option(False, "Skip photographs whose results exist.")
     recolor: bool = option(
         False, "Also color photographs that already have color, instead of copying them."
     )
@@ -55,6 +53,15 @@ class ResultSettings:
         "The largest photograph to color, in megapixels. A small file can claim any size.",
         minimum=1,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class ResultSettings(ResultForm):
+    """Results."""
+
+    suffix: str = option("", "Text to append to the names of results, such as _colorized.")
+    overwrite: bool = option(True, "Replace existing results; otherwise they are an error.")
+    skip_existing: bool = option(False, "Skip photographs whose results exist.")
     contact_sheet: str | None = option(
         None,
         "An HTML page to write, which compares the photographs of this call with their results "
@@ -63,8 +70,8 @@ class ResultSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Rendering:
-    """Colors."""
+class Coloring:
+    """How the network colors a photograph."""
 
     saturation: float = option(
         1.0, "The factor by which the predicted chroma is multiplied.", minimum=0.0, maximum=10.0
@@ -75,6 +82,12 @@ class Rendering:
         "was exported for).",
         minimum=8,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Rendering(Coloring):
+    """Colors."""
+
     variants: int = option(
         1,
         "The number of results for each photograph, from a model exported with "
@@ -103,7 +116,7 @@ class ColorizeSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class BeamSettings:
+class BeamSettings(Coloring, ResultForm):
     """Photographs, model and results."""
 
     input: str = option(
@@ -115,40 +128,18 @@ class BeamSettings:
         "The exported model, which every worker must be able to read; koala is the model that "
         "comes with koalagan (its license is CC BY-NC 4.0).",
     )
-    format: str = option(
-        "png",
-        "The format of results; 'same' keeps each photograph's own.",
-        choices=(*FORMATS, "same"),
-    )
-    quality: int = option(95, "The quality of JPEG and WebP results.", minimum=1, maximum=100)
     overwrite: bool = option(False, "Replace results that exist, instead of skipping them.")
-    recolor: bool = option(
-        False, "Also color photographs that already have color, instead of copying them."
-    )
-    keep_color: bool = option(
-        False,
-        "Copy photographs with any color at all, also those that look like toned, yellowed or "
-        "stamped prints.",
-    )
-    saturation: float = option(
-        1.0, "The factor by which the predicted chroma is multiplied.", minimum=0.0, maximum=10.0
-    )
-    render_size: int | None = option(
-        None,
-        "The side length at which the network sees a photograph (default: the size that the model "
-        "was exported for).",
-        minimum=8,
-    )
-    max_megapixels: int = option(500, "The largest photograph to color, in megapixels.", minimum=1)
     batch_size: int = option(
         16, "The largest number of photographs in one call of the network.", minimum=1
     )
 
     def results(self) -> ResultSettings:
         """How results are written."""
-        names = ("format", "quality", "recolor", "keep_color", "max_megapixels")
-        return ResultSettings(**{name: getattr(self, name) for name in names})
+        return ResultSettings(**self._those_of(ResultForm))
 
     def rendering(self) -> Rendering:
         """How photographs are colored."""
-        return Rendering(saturation=self.saturation, render_size=self.render_size)
+        return Rendering(**self._those_of(Coloring))
+
+    def _those_of(self, group: type) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(group)}

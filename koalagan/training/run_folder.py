@@ -44,6 +44,11 @@ def exists(workdir: str) -> bool:
     return (Path(workdir) / _FLAGS).is_file()
 
 
+def name(workdir: str) -> str:
+    """The name of a run, which is that of its folder."""
+    return os.path.basename(os.path.abspath(workdir))
+
+
 def read_settings(workdir: str) -> RunSettings:
     """The settings that a run was made with.
 

@@ -2,6 +2,7 @@
 """Small scripts under experiments/studies."""
 
 import dataset_to_folder
+import formats
 import gray_recognition
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from helpers import stores
 from helpers.pictures import encode
 from skimage import data
 
+from koalagan.color import lab
 from koalagan.data import sources
 from koalagan.errors import UserError
 
@@ -53,3 +55,16 @@ def test_ranges_of_classes():
     assert gray_recognition.ranges("3-5,9") == {3, 4, 5, 9}
     with pytest.raises(UserError, match="must be ranges such as"):
         gray_recognition.ranges("cats")
+
+
+def test_formats_are_measured_by_their_own_runtimes():
+    """The model that comes along, at a small size: float32 forms give the same colors."""
+    picture = np.ascontiguousarray(data.astronaut()[:64, 150:214])[None]
+    L, _ = lab.rgb_to_lab(picture)
+    forms = [("savedmodel", "float32", False), ("savedmodel", "float16", False)]
+    exact, halved = formats.measure(None, L.numpy(), forms)
+    assert (exact["form"], exact["largest"], exact["within_1"]) == ("savedmodel float32", 0, 1.0)
+    assert 0 < halved["megabytes"] < 0.7 * exact["megabytes"] and halved["within_1"] > 0.9
+    assert exact["seconds"] > 0
+    # It has no frozen networks, so that no form can leave them out.
+    assert formats.measure(None, L.numpy(), [("savedmodel", "float32", True)]) == []

@@ -16,9 +16,10 @@ from skimage import color, data, metrics
 
 import koalagan
 from koalagan import colorize as command
-from koalagan import options, run
+from koalagan import options
 from koalagan.data.koala_scenes import drawing
 from koalagan.errors import UserError
+from koalagan.exporting import trained
 from koalagan.exporting.settings import ExportSettings
 from koalagan.inference import pretrained, saved_model
 from koalagan.photos.settings import ColorizeSettings
@@ -154,7 +155,7 @@ def test_the_command_needs_no_model_and_no_folder(tmp_path, monkeypatch):
 
 def test_exports_of_it(tmp_path):
     """The SavedModel, by a process that cannot import koalagan or Keras, and the other formats."""
-    run.export_pretrained(str(tmp_path / "export"))
+    trained.export_pretrained(str(tmp_path / "export"))
     card = (tmp_path / "export" / "assets.extra" / "MODEL_CARD.md").read_text("utf-8")
     assert "CC BY-NC 4.0" in card and "| koala" in card
     size = sum(file.stat().st_size for file in (tmp_path / "export").rglob("*") if file.is_file())
@@ -177,7 +178,7 @@ def test_exports_of_it(tmp_path):
 
 @pytest.mark.parametrize("format, limit", [("tflite", 21e6), ("onnx", 21e6)])
 def test_other_formats_of_it(tmp_path, format, limit):
-    run.export_pretrained(str(tmp_path / format), ExportSettings(format=format))
+    trained.export_pretrained(str(tmp_path / format), ExportSettings(format=format))
     (model,) = (tmp_path / format).glob("model.*")
     assert 19e6 < model.stat().st_size < limit
 
@@ -187,7 +188,7 @@ def test_other_formats_of_it(tmp_path, format, limit):
 )
 def test_exports_that_it_does_not_have(tmp_path, wrong):
     with pytest.raises(UserError, match=f"--{next(iter(wrong))} is for the export of a run"):
-        run.export_pretrained(str(tmp_path / "export"), ExportSettings(**wrong))
+        trained.export_pretrained(str(tmp_path / "export"), ExportSettings(**wrong))
     assert not (tmp_path / "export").exists()
 
 

@@ -15,11 +15,12 @@ from koalagan.inference import colorizer
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
-    """Gray ones, some below others, one with color, one with two pages, and files that are none."""
+    """Gray ones, one of 16 bits, one of two pages, some below others; one with color; others."""
     folder = tmp_path_factory.mktemp("photographs")
     for number in range(5):
         photograph(folder / "deep" / "er" / f"{number}.jpg", number, height=40 + number, width=60)
-    photograph(folder / "a.png", 7)
+    deep = np.linspace(0, 65535, 40 * 60).reshape(40, 60).astype(np.uint16)
+    Image.fromarray(deep).save(folder / "a.png")
     photograph(folder / "a.jpg", 8)
     Image.fromarray(skimage.data.astronaut()).save(folder / "color.jpg")
     pages = [Image.fromarray(np.full((30, 20), level, np.uint8)) for level in (90, 150)]
