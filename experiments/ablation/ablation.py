@@ -33,17 +33,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import experiment_flags
 from absl import flags
 
 from koalagan import cli, options
 from koalagan.errors import UserError
-from koalagan.models.generators import GENERATORS
 from koalagan.options import option
 from koalagan.training import resolving
 from koalagan.training import settings as run_settings
 from koalagan.training.settings import RunSettings
 
-_FOLDER = Path("experiments")
 # What all experiments must share to be measured on the same pictures.
 _PICTURES = ("dataset", "eval_split", "image_size", "resize")
 
@@ -73,63 +72,6 @@ class AblationSettings:
 
     selection: ExperimentSettings = ExperimentSettings()
     training: RunSettings = RunSettings()
-
-
-def experiment_settings(name: str) -> RunSettings:
-    """The settings of experiments/NAME.flags.
-
-    Raises:
-        UserError: there is no such experiment.
-    """
-    path = _FOLDER / f"{name}.flags"
-    if not path.is_file():
-        known = ", ".join(sorted(path.stem for path in _FOLDER.glob("*.flags")))
-        raise UserError(
-            f"there is no {path}: choose from {known or 'none'}, and run this command in the root "
-            "folder of the repository."
-        )
-    return run_settings.parse([f"--flagfile={path}"])
-
-
-def arguments(name: str, given: Mapping[str, Any], folder: str) -> list[str]:
-    """The arguments of `koalagan.train` for one experiment.
-
-    Args:
-        name: of the experiment.
-        given: values of the flags that go to all experiments, by name.
-        folder: the ablation's folder; the run gets a subfolder.
-
-    Raises:
-        UserError: there is no such experiment, or only one of the two numbers of epochs is given.
-    """
-    own = options.replace(experiment_settings(name), workdir=f"{folder}/{name}")
-    own = resolving.resolve(own)
-    known = options.values(own)
-    epochs = {phase: given[phase] for phase in ("pretrain_epochs", "epochs") if phase in given}
-    if len(epochs) == 1:
-        raise UserError("--pretrain_epochs and --epochs must be given together.")
-    of_others = {name for entry in GENERATORS.values() for name in entry.options}
-    of_others -= set(GENERATORS[given.get("generator", known["generator"])].options)
-    overrides = {
-        flag: value
-        for flag, value in given.items()
-        if not (flag.endswith("_weights") and known[flag] == "none")
-        and not (flag == "embedding" and known["embedding_weights"] == "none")
-        and flag not in of_others
-    }
-    if epochs and (known["pretrain_epochs"] == 0 or known["epochs"] == 0):
-        total = sum(epochs.values())
-        overrides |= {phase: total if known[phase] else 0 for phase in epochs}
-    overrides["workdir"] = known["workdir"]
-    return [f"--flagfile={_FOLDER}/{name}.flags", *_as_flags(overrides)]
-
-
-def _as_flags(values: Mapping[str, Any]) -> list[str]:
-    return [
-        f"--{name}={one}"
-        for name, value in values.items()
-        for one in (value if isinstance(value, tuple) else [value])
-    ]
 
 
 def train_in_process(command: Sequence[str]) -> int:
@@ -169,7 +111,7 @@ def check(commands: Mapping[str, Sequence[str]], selection: ExperimentSettings) 
     """Finds problems that would stop a run only after hours of training the others.
 
     Args:
-        commands: the arguments of each experiment by name, from `arguments`.
+        commands: the arguments of each experiment by name, from `experiment_flags`.
         selection: what the experiments are measured on, and beside which models.
 
     Raises:
@@ -192,7 +134,7 @@ def check(commands: Mapping[str, Sequence[str]], selection: ExperimentSettings) 
             data_dir=selection.measure_data_dir,
         )
     runs = {
-        name: resolving.resolve(run_settings.parse(command), _given_flags(command))
+        name: resolving.resolve(run_settings.parse(command), experiment_flags.given(command))
         for name, command in commands.items()
     }
     first_name, first = next((name, options.values(run)) for name, run in runs.items())
@@ -209,14 +151,6 @@ def check(commands: Mapping[str, Sequence[str]], selection: ExperimentSettings) 
         networks.frozen_fingerprints(run.networks)  # reads weights that are files
         dtype = precision.resolve(run.optimization.mixed_precision)
         koalagan.run.open_run(options.replace(run, mixed_precision=dtype))
-
-
-def _given_flags(command: Sequence[str]) -> list[str]:
-    """The names of the flags in arguments of `koalagan.train`, flagfiles included."""
-    values = flags.FlagValues()
-    options.define_flags(RunSettings, values)
-    values(["koalagan", *command])
-    return [name for name in values if values[name].present]
 
 
 def measure(
@@ -308,7 +242,7 @@ def ablate(
         UserError: an experiment cannot be trained or measured.
     """
     workdir = settings.saving.workdir
-    commands = {name: arguments(name, given, workdir) for name in names}
+    commands = {name: experiment_flags.arguments(name, given, workdir) for name in names}
     # In a process of its own: this one would keep the memory of all networks while they train.
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
@@ -349,7 +283,7 @@ def _write_report(
             "python experiments/ablation/ablation.py",
             f"--experiments={','.join(names)}",
             "--workdir=DIR",
-            *_as_flags(shown),
+            *experiment_flags.written(shown),
         ]
     )
     files.publish_text(folder / "metrics.json", json.dumps(result, indent=1) + "\n")

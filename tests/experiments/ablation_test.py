@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import ablation
+import experiment_flags
 import pytest
 import report
 import skimage.data
@@ -34,7 +35,7 @@ def at_the_root(monkeypatch):
 
 def resolved(name, **given):
     """The settings of an experiment with these flags given to all."""
-    run = run_settings.parse(ablation.arguments(name, given, "somewhere"))
+    run = run_settings.parse(experiment_flags.arguments(name, given, "somewhere"))
     return options.values(resolving.resolve(run))
 
 
@@ -81,7 +82,9 @@ def test_all_experiments_train_for_the_same_number_of_epochs(name, epochs):
 
 
 def test_experiments_on_different_pictures_are_refused():
-    commands = {name: ablation.arguments(name, {}, "x") for name in ("no_inception", "quickstart")}
+    commands = {
+        name: experiment_flags.arguments(name, {}, "x") for name in ("no_inception", "quickstart")
+    }
     with pytest.raises(UserError, match="quickstart and no_inception are validated on different"):
         ablation.check(commands, ablation.ExperimentSettings())
 
@@ -103,7 +106,7 @@ def test_experiments_on_different_pictures_are_refused():
 def test_an_experiment_that_cannot_be_trained_is_found_before_training(name, given, pattern):
     given = {"dataset": "folder", "train_split": "train", **given}
     with pytest.raises(UserError, match=pattern):
-        commands = {name: ablation.arguments(name, given, "somewhere")}
+        commands = {name: experiment_flags.arguments(name, given, "somewhere")}
         ablation.check(commands, ablation.ExperimentSettings())
 
 
