@@ -74,8 +74,9 @@ def train(settings: RunSettings, given: Sequence[str] = ()) -> int:
         devices.wait()
         if not devices.is_chief:
             return 0
-    print(tables.format_table(result))
+    print(tables.format_summary(result))
     print(
+        f"all figures: {workdir}/table.md\n"
         f"pictures:    {workdir}/grid.png\n"
         f"SavedModel:  {workdir}/export\n"
         f"TensorBoard: tensorboard --logdir={workdir}/tensorboard\n"

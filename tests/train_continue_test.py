@@ -23,7 +23,7 @@ from koalagan.training import checkpoint, networks, run_folder
 def training_only(monkeypatch):
     """Leaves out the export and its evaluation, which take longer than training."""
     monkeypatch.setattr(chain, "export_and_measure", lambda *arguments: {})
-    monkeypatch.setattr(chain.tables, "format_table", lambda result: "")
+    monkeypatch.setattr(chain.tables, "format_summary", lambda result: "")
 
 
 def test_a_stopped_training_is_continued_by_the_same_command(run):

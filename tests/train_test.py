@@ -42,8 +42,9 @@ def test_both_phases_leave_everything_a_run_consists_of(finished):
     written = events(folder / "tensorboard" / "validation")
     assert {*step_means.LOSSES, "psnr", "ssim", "colorfulness"} <= set(written)
     assert list(written["psnr"]) == [4, 8]  # 16 pictures, batch 4, one epoch in each phase
-    for part in ("epoch 1/2 pretraining", "epoch 2/2 adversarial", "| gray", "grid.png", "export"):
+    for part in ("epoch 1/2 pretraining", "epoch 2/2 adversarial", "| gray", "table.md", "export"):
         assert part in printed
+    assert printed.count("| gray") == 1  # the other tables are in table.md
     assert "tensorboard --logdir" in printed and "pictures/s" in printed
 
 

@@ -44,8 +44,16 @@ Block = Sequence[Sequence[str]] | str
 
 def format_table(result: Mapping[str, Any]) -> str:
     """The result of `protocol.evaluate_models` as aligned Markdown tables and notes."""
-    texts = (block if isinstance(block, str) else _aligned(block) for block in blocks(result))
-    return "\n\n".join(texts) + "\n"
+    return _text(blocks(result))
+
+
+def format_summary(result: Mapping[str, Any]) -> str:
+    """The first of these tables, and what was measured: for a terminal."""
+    return _text(blocks(result)[:2])
+
+
+def _text(shown: Sequence[Block]) -> str:
+    return "\n\n".join(one if isinstance(one, str) else _aligned(one) for one in shown) + "\n"
 
 
 def blocks(result: Mapping[str, Any]) -> list[Block]:

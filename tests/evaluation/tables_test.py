@@ -32,6 +32,10 @@ def test_columns_are_aligned_and_a_note_says_what_was_measured():
     assert " 12.35 " in half and " 0.9877 " in half
     assert "5 pictures of photographs all, 4 of them with color" in note
     assert "54.32" in note
+    # A terminal gets these alone.
+    assert tables.format_summary(result(tables.GRAY, "half|way", ssim=0.98765)).splitlines() == [
+        *(header, rule, gray, half, blank, note)
+    ]
 
 
 def test_intervals_of_every_model():
