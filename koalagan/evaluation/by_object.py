@@ -5,7 +5,7 @@ A box holds some of what is behind its object too. Boxes around crowds are not m
 shares of the picture: small up to 1 %, medium up to 10 %, large above.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,39 +82,41 @@ def aggregate(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[
     Returns:
         For each model and class, and each model and size, `{"model": name, "by": "class" or "size",
         "name": ..., "objects": how many, "pictures": in how many, measure: mean, ...,
-        "ciede2000_interval": [low, high]}`; the interval is over pictures. The most frequent
-        classes come first.
+        "ciede2000_interval": [low, high], "ciede2000_more": [difference, low, high]}`. The second
+        is what the model has more than the first one, on the same objects; it is None for the
+        first. Intervals are over pictures (see `intervals.of_a_ratio`). The most frequent classes
+        come first.
     """
     rows = []
+    name, first = next(iter(measured.items()))
     for model, objects in measured.items():
         for by in ("class", "size"):
-            groups: dict[str, list] = {}
-            for one in objects:
-                groups.setdefault(one[by], []).append(one)
+            groups: dict[str, list[tuple]] = {}
+            # The objects are the same for each model.
+            for pair in zip(objects, first, strict=True):
+                groups.setdefault(pair[0][by], []).append(pair)
             ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-            rows += [{"model": model, "by": by, "name": name, **_row(g)} for name, g in ordered]
-    return rows
+            rows += [{"model": model, "by": by, "name": what, **_row(g)} for what, g in ordered]
+    return [{**row, "ciede2000_more": None} if row["model"] == name else row for row in rows]
 
 
-def _row(objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    pictures = sorted({one["picture"] for one in objects})
+def _row(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[str, Any]:
+    """The means of the first of each pair, and what it has more than the second."""
+    objects = [mine for mine, _ in pairs]
+    pictures = [one["picture"] for one in objects]
+    _, *limits = _ratio(pictures, [one["ciede2000"] for one in objects])
     return {
         "objects": len(objects),
-        "pictures": len(pictures),
+        "pictures": len(set(pictures)),
         **{name: float(np.mean([one[name] for one in objects])) for name in MEASURES},
-        "ciede2000_interval": intervals.of_a_ratio(
-            *_by_picture(((one["picture"], one["ciede2000"]) for one in objects), pictures)
+        "ciede2000_interval": limits,
+        "ciede2000_more": _ratio(
+            pictures, [mine["ciede2000"] - other["ciede2000"] for mine, other in pairs]
         ),
     }
 
 
-def _by_picture(
-    values: Iterable[tuple[int, float]], pictures: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The sum of the values in each picture, and how many they are."""
-    place = {picture: row for row, picture in enumerate(pictures)}
-    sums, counts = np.zeros(len(pictures)), np.zeros(len(pictures))
-    for picture, value in values:
-        sums[place[picture]] += value
-        counts[place[picture]] += 1
-    return sums, counts
+def _ratio(pictures: Sequence[int], values: Sequence[float]) -> list[float | None]:
+    """The mean of values, each of a thing in one of the pictures, and its interval over these."""
+    _, places = np.unique(pictures, return_inverse=True)
+    return intervals.of_a_ratio(np.bincount(places, weights=values), np.bincount(places))

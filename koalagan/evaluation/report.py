@@ -179,7 +179,7 @@ def _accuracy_curves(sampled: Mapping[str, np.ndarray], truth: np.ndarray) -> st
             for rows in _batches(np.arange(len(truth))):
                 difference = metrics.ciede2000_of_pixels(truth[rows], colored[rows])
                 counts += np.searchsorted(np.sort(np.ravel(difference)), limits, side="right")
-            axes.plot(limits, 100 * counts / truth[..., 0].size, label=name)
+            axes.plot(limits, 100 * counts / truth[..., 0].size, label=_text(name))
         axes.set(xlabel="CIEDE2000, at most", ylabel="% of the pixels", xlim=(0, 50), ylim=(0, 100))
         axes.grid(alpha=0.3)
         axes.legend()
@@ -193,7 +193,8 @@ def _psnr_curves(measured: Mapping[str, Mapping[str, np.ndarray]]) -> str:
         axes = figure.subplots()
         for name, values in measured.items():
             psnr = np.sort(metrics.decibels(values["squared_error"][metrics.has_color(values)]))
-            axes.plot(psnr, 100 * np.arange(1, len(psnr) + 1) / max(len(psnr), 1), label=name)
+            share = 100 * np.arange(1, len(psnr) + 1) / max(len(psnr), 1)
+            axes.plot(psnr, share, label=_text(name))
         axes.set(xlabel="PSNR in dB, at most", ylabel="% of the pictures", ylim=(0, 100))
         axes.grid(alpha=0.3)
         axes.legend()
@@ -220,10 +221,15 @@ def _histograms(sampled: Mapping[str, np.ndarray], truth: np.ndarray) -> str:
                 counts += np.histogram2d(a, b, (edges, edges))[0]
             share = counts.T / counts.sum()
             axes.pcolormesh(edges, edges, share, norm=LogNorm(1e-6, 1e-1), cmap="magma")
-            axes.set(title=name, xlabel="a*", ylabel="b*", aspect="equal", facecolor="black")
+            axes.set(title=_text(name), xlabel="a*", ylabel="b*", aspect="equal", facecolor="black")
 
     caption = f"How often colors occur ({_of(truth)}; logarithmic). Gray is in the middle."
     return _figure(draw, caption, (3.2 * len(sources), 3.6))
+
+
+def _text(name: str) -> str:
+    """A name for matplotlib, which hides names that begin with _ and takes $...$ for a formula."""
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def _of(pictures: np.ndarray) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from koalagan.evaluation.intervals import LEAST_PICTURES
+
 # What the row without color is called.
 GRAY = "gray"
-# Classes of objects in fewer pictures are not shown.
-_LEAST_PICTURES = 5
 # Marks a difference whose interval holds 0.
 _NOT_TOLD = "~"
 
@@ -144,7 +144,9 @@ def _differences(known: Mapping[str, Any]) -> list[Block]:
         names = [name for name in titles if name in mine[0] and name != "model"]
         cells = [[f"{_cell('model', first)} minus", *(titles[name] for name in names)]]
         for row in mine:
-            differences = [_difference(name, row[name]) for name in names]
+            differences = [
+                _difference(row[name], 4 if name in _FOUR_DIGITS else 2) for name in names
+            ]
             cells.append([_cell("model", row["model"]), *differences])
         found.append(cells)
     if found:
@@ -155,10 +157,11 @@ def _differences(known: Mapping[str, Any]) -> list[Block]:
     return found
 
 
-def _difference(name: str, value: Sequence[float] | None) -> str:
+def _difference(value: Sequence[float | None] | None, digits: int) -> str:
     if value is None:
         return "-"
-    digits = 4 if name in _FOUR_DIGITS else 2
+    if value[1] is None:  # Of too few pictures.
+        return f"{_NOT_TOLD} {value[0]:+.{digits}f}"
     difference, low, high = (f"{number:+.{digits}f}" for number in value)
     mark = f"{_NOT_TOLD} " if value[1] <= 0 <= value[2] else ""
     return f"{mark}{difference} ({low} to {high})"
@@ -175,7 +178,9 @@ def _distributions(known: Mapping[str, Any]) -> Block:
 
 
 def _objects(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
-    """Errors by class and by size, a column of each model's error and one of its chroma."""
+    """Errors by class and by size: columns of each model's error, of what it is more than that of
+    the first one, and of the chroma.
+    """
     models = list(dict.fromkeys(row["model"] for row in rows))
     found: list[Block] = []
     for by in ("class", "size"):
@@ -186,26 +191,29 @@ def _objects(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
         shown = {
             name: group
             for name, group in groups.items()
-            if group[models[0]]["pictures"] >= _LEAST_PICTURES or by == "size"
+            if group[models[0]]["pictures"] >= LEAST_PICTURES or by == "size"
         }
         cells = [[by, "objects", "pictures", "true chroma"]]
         for model in models:
-            cells[0] += [f"{_cell('model', model)}: CIEDE2000", "chroma"]
+            cells[0].append(f"{_cell('model', model)}: CIEDE2000")
+            cells[0] += ["chroma"] if model == models[0] else [f"minus {models[0]}", "chroma"]
         for name, group in shown.items():
             any_row = group[models[0]]
             line = [name, str(any_row["objects"]), str(any_row["pictures"])]
             line.append(f"{any_row['truth_chroma']:.1f}")
             for model in models:
-                low, high = group[model]["ciede2000_interval"]
-                line += [
-                    f"{group[model]['ciede2000']:.1f} ({low:.1f} - {high:.1f})",
-                    f"{group[model]['chroma']:.1f}",
-                ]
+                row = group[model]
+                low, high = row["ciede2000_interval"]
+                limits = "" if low is None else f" ({low:.1f} - {high:.1f})"
+                line.append(f"{row['ciede2000']:.1f}{limits}")
+                if model != models[0]:
+                    line.append(_difference(row["ciede2000_more"], 1))
+                line.append(f"{row['chroma']:.1f}")
             cells.append(line)
         if shown:
             found.append(cells)
         if rest := len(groups) - len(shown):
-            found.append(f"Classes in fewer than {_LEAST_PICTURES} pictures are left out: {rest}.")
+            found.append(f"Classes in fewer than {LEAST_PICTURES} pictures are left out: {rest}.")
     return found
 
 

@@ -75,7 +75,24 @@ def test_aggregate_by_class_and_by_size(measured):
     assert cup["pictures"] == 2 and eye["pictures"] == 1
     values = [one["ciede2000"] for one in measured if one["class"] == "cup"]
     assert cup["ciede2000"] == pytest.approx(np.mean(values))
-    # Two pictures with an object each: either twice, or both.
-    assert cup["ciede2000_interval"] == pytest.approx(sorted(values))
-    assert eye["ciede2000_interval"] == [eye["ciede2000"]] * 2
-    assert rows[4]["ciede2000_interval"] == [3.0, 3.0]
+    # Two pictures are too few for intervals.
+    assert cup["ciede2000_interval"] == [None, None]
+    # What the second model has more, object by object; nothing where there is none to compare.
+    assert cup["ciede2000_more"] is None
+    assert rows[4]["ciede2000_more"] == [pytest.approx(3.0 - np.mean(values)), None, None]
+
+
+def test_objects_that_are_hard_for_both_do_not_widen_the_interval_of_their_difference():
+    """Each picture has two objects of one class, and the second model is better by about 1."""
+    rng = np.random.default_rng(0)
+    same = {"class": "cup", "size": "large", **dict.fromkeys(by_object.MEASURES, 0.0)}
+    gray = [
+        {**same, "picture": number // 2, "ciede2000": error}
+        for number, error in enumerate(rng.uniform(0, 40, 80))
+    ]
+    mine = [{**one, "ciede2000": one["ciede2000"] - rng.uniform(0.5, 1.5)} for one in gray]
+    before, *_, after, _ = by_object.aggregate({"gray": gray, "koala": mine})
+    difference, low, high = after["ciede2000_more"]
+    assert difference == pytest.approx(after["ciede2000"] - before["ciede2000"])
+    assert -1.2 < low < -1.0 < high < -0.8
+    assert np.ptp(after["ciede2000_interval"]) > 5

@@ -51,7 +51,7 @@ def test_fewer_pictures_than_features():
 
 def test_kernel_distance_by_hand():
     rng = np.random.default_rng(5)
-    first, second = rng.normal(size=(4, 3)), rng.normal(1.0, 2.0, size=(5, 3))
+    first, second = rng.normal(size=(5, 3)), rng.normal(1.0, 2.0, size=(5, 3))
 
     def kernel(x, y):
         return (float(np.dot(x, y)) / 3 + 1) ** 3
@@ -60,7 +60,7 @@ def test_kernel_distance_by_hand():
         np.mean([kernel(x, y) for x, y in itertools.permutations(one, 2)])
         for one in (first, second)
     ]
-    between = np.mean([kernel(x, y) for x in first for y in second])
+    between = np.mean([kernel(first[i], second[j]) for i, j in itertools.permutations(range(5), 2)])
     expected = sum(within) - 2 * between
     assert distributions.kernel_distance(first, second) == pytest.approx(expected)
 
@@ -76,6 +76,18 @@ def test_kernel_distance_is_unbiased_and_the_frechet_distance_is_not():
     )
     assert abs(np.mean(kernel)) < 3 * np.std(kernel) / np.sqrt(300)
     assert np.mean(frechet) > 10 * np.std(frechet) / np.sqrt(300)
+
+
+def test_kernel_distance_of_the_same_photographs_is_unbiased():
+    """The sets are of one distribution, and the pictures of a row nearly the same."""
+    rng = np.random.default_rng(7)
+    found = []
+    for _ in range(300):
+        photographs, *noise = rng.normal(size=(3, 12, 4))
+        found.append(distributions.kernel_distance(*(photographs + 0.2 * one for one in noise)))
+    assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(300)
+    with pytest.raises(ValueError, match="as many pictures in both"):
+        distributions.kernel_distance(np.zeros((4, 3)), np.zeros((5, 3)))
 
 
 @pytest.mark.parametrize("distance", ["frechet_distance", "kernel_distance"])

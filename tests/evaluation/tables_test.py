@@ -53,6 +53,7 @@ def test_differences_are_shown_with_their_intervals():
         "psnr": [1.234, 0.5, 3.0],
         "psnr_pooled": [1.234, -0.5, 3.0],
         "ssim": None,
+        "ciede2000": [-1.5, None, None],
     }
     rows = [{"first": first, "model": tables.GRAY, **values} for first in ("half|way", "other")]
     given["intervals"]["differences"] = rows
@@ -62,6 +63,7 @@ def test_differences_are_shown_with_their_intervals():
     assert header.startswith(r"| half\|way minus ") and "| colorfulness |" not in header
     # Only the interval with 0 in it is marked.
     assert "| +1.23 (+0.50 to +3.00) | ~ +1.23 (-0.50 to +3.00) |" in row and "|    - |" in row
+    assert row.endswith(" ~ -1.50 |")  # of too few pictures
     assert lines[4].startswith("| other minus ") and lines[-2] == ""
     assert "95% intervals" in lines[-1] and "~ marks" in lines[-1]
 

@@ -22,12 +22,16 @@ def test_a_dataset_becomes_a_folder(tmp_path, monkeypatch):
         sources, "open_source", lambda *given, **named: asked.append((given, named)) or source
     )
     settings = dataset_to_folder.Settings(
-        dataset="tiny", data_dir="d", split="train[:2]", output_dir=str(tmp_path / "new" / "x")
+        dataset="tiny",
+        data_dir="d",
+        split="train[:2]",
+        output_dir=str(tmp_path / "new" / "x"),
+        digits=5,
     )
     dataset_to_folder.main(settings, [])
     assert asked == [(("tiny", "train[:2]"), {"data_dir": "d"})]
     written = {path.name: path.read_bytes() for path in (tmp_path / "new" / "x").iterdir()}
-    assert written == {"a_1.jpg": b"first", "a_2.jpg": b"second"}
+    assert written == {"a_1.jpg": b"first", "00a_2.jpg": b"second"}
 
 
 def test_what_is_recognized_without_color(tmp_path, capsys):
