@@ -70,8 +70,9 @@ def table(claims: Sequence[Mapping[str, str]], results: Sequence[Mapping[str, An
         results: the content of a metrics.json for each seed.
 
     Raises:
-        UserError: there are fewer than two seeds, two results are of the same seed, or a result
-            lacks an experiment of a claim.
+        UserError: there are fewer than two seeds, two results are of the same seed or differ in
+            more than that, a result lacks an experiment of a claim, or flags that were given to
+            all experiments have made two of a claim the same.
     """
     seeds = [_seed(result) for result in results]
     if len(set(seeds)) < 2 or len(set(seeds)) < len(seeds):
@@ -79,6 +80,8 @@ def table(claims: Sequence[Mapping[str, str]], results: Sequence[Mapping[str, An
             f"the results are of the seeds {', '.join(map(str, seeds))}: pass those of two or more "
             "different ones."
         )
+    for result in results[1:]:
+        _check_alike(results[0], result)
     lines = [
         "| claim | in the paper | measure | one | other | one more than the other | |",
         "| :--- | :--- | :--- | ---: | ---: | ---: | :--- |",
@@ -91,6 +94,11 @@ def table(claims: Sequence[Mapping[str, str]], results: Sequence[Mapping[str, An
             raise UserError(
                 f"a result lacks {measure} of {' or '.join(names)}: measure both for every seed."
             )
+        if any(_flags(result, names[0]) == _flags(result, names[1]) for result in results):
+            raise UserError(
+                f"{names[0]} and {names[1]} were trained with the same flags: a flag that was "
+                "given to all experiments has replaced what they differ in."
+            )
         one, other = np.mean(pairs, axis=0)
         low, high, said = verdict([first - second for first, second in pairs])
         lines.append(
@@ -99,6 +107,24 @@ def table(claims: Sequence[Mapping[str, str]], results: Sequence[Mapping[str, An
             f"{one - other:+.2f} ({low:+.2f} to {high:+.2f}) | {said} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _flags(result: Mapping[str, Any], experiment: str) -> dict[str, Any]:
+    """All flags of an experiment but its seed."""
+    flags = result["experiments"].get(experiment, {}).get("flags", {})
+    return {name: value for name, value in flags.items() if name != "seed"}
+
+
+def _check_alike(first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Raises UserError where two results differ in more than the seed of their trainings."""
+    both = f"the results of the seeds {_seed(first)} and {_seed(other)}"
+    if first["data"]["fingerprint"] != other["data"]["fingerprint"]:
+        raise UserError(f"{both} are of different pictures: measure both on the same ones.")
+    for name in sorted(set(first["experiments"]) & set(other["experiments"])):
+        if _flags(first, name) != _flags(other, name):
+            raise UserError(
+                f"{both} differ in other flags of {name} too: train it with another --seed alone."
+            )
 
 
 def _seed(result: Mapping[str, Any]) -> int:
@@ -117,12 +143,18 @@ def main(settings: Settings, _: list[str]) -> None:
     for path in settings.metrics:
         try:
             result = json.loads(Path(path).expanduser().read_text("utf-8"))
-            results.append({name: result[name] for name in ("rows", "experiments")})
+            results.append({name: result[name] for name in ("rows", "data", "experiments")})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is no metrics.json of ablation.py ({error}).") from error
     text = table(claims, results)
     print(text, end="")
-    files.publish_text(Path(settings.output).expanduser(), text)
+    try:
+        files.publish_text(Path(settings.output).expanduser(), text)
+    except OSError as error:
+        raise UserError(
+            f"--output={settings.output} cannot be written ({error.strerror or error}): name "
+            "another file."
+        ) from error
 
 
 COMMAND = cli.Command(__doc__, Settings, main)

@@ -9,12 +9,15 @@ trained to say which classes of objects a gray picture shows (several at once), 
 cross-entropy and Adam, for --epochs: from scratch at 2e-4, and from the run's weights at 1e-4, of
 which the first 3 epochs train the classifier alone. This is the experiment in section V of the
 IJEAST paper of 2022 (Table 5.1: accuracy 55 % from scratch, 63 % from colorization; it names no
-data, no batch size and no definition of its accuracy).
+data, no batch size and no definition of its accuracy). From scratch means the generator's own start
+(its module says which one); the paper draws from a Gaussian with deviation 0.02.
 
 Pictures without marked objects are left out, and so are classes that no picture of the training
 split shows. mAP is the mean over the classes that the evaluated pictures show of their average
 precision; accuracy is the share of right answers at 0.5, which a classifier that never finds
-anything has almost all of: the row "never" is that one.
+anything has almost all of: the row "never" is that one. The last row is what the two trainings of
+a seed differ by. Intervals are over seeds, which are of the classifier alone: all start from the
+same run, and are measured on the same pictures.
 """
 
 import dataclasses
@@ -35,13 +38,14 @@ from koalagan.errors import UserError
 from koalagan.options import option
 from koalagan.training import networks, run_folder
 from koalagan.training.checkpoint import restore_generator
+from koalagan.training.settings import DataSettings
 
 # The layer that each generator's encoder ends with. koala is not here: a part of its encoder never
 # trains, so that it cannot start from scratch.
 _ENCODERS = {
     "inception_fusion": "encoder_8",
     "koalarization": "encoder_8",
-    "unet": "down_8",
+    "unet": "down_{levels}",
     "resnet18_unet": "encoder",
 }
 _SCRATCH_RATE, _TRANSFER_RATE = 2e-4, 1e-4
@@ -86,23 +90,27 @@ class Pictures:
 
 
 def open_pictures(
-    settings: Settings, side: int, classes: Sequence[str] | None, split: str
+    settings: Settings, data: DataSettings, classes: Sequence[str] | None, split: str
 ) -> tuple[Pictures, list[str]]:
     """The pictures of a split that have objects, and the classes: those given, or all it shows.
 
+    Args:
+        data: says how the run prepared its pictures.
+
     Raises:
-        UserError: the dataset marks no objects, or none of its pictures has any.
+        UserError: the dataset marks no objects, or none of its pictures has any of these classes.
     """
     source = sources.open_source(settings.dataset, split, data_dir=settings.data_dir)
     if not source.objects:
         raise UserError(f"{source.name} marks no objects in its pictures: name another --dataset.")
     known = source.objects()
-    prepared = store.prepare(source, image_size=(side, side))
+    prepared = store.prepare(source, image_size=(data.image_size,) * 2, resize=data.resize)
     shown = [set(known[name].classes) if name in known else set() for name in prepared.ids()]
     rows = [row for row, names in enumerate(shown) if names]
-    if not rows:
-        raise UserError(f"no picture of {source.name} {split} has marked objects.")
-    classes = list(classes or sorted(set().union(*shown)))
+    found = set().union(*shown)
+    classes = list(classes or sorted(found))
+    if not found & set(classes):
+        raise UserError(f"no picture of {source.name} {split} has marked objects to recognize.")
     labels = [[name in shown[row] for name in classes] for row in rows]
     return Pictures(prepared.pictures, np.array(rows), np.array(labels, np.float32)), classes
 
@@ -132,7 +140,13 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def measure(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """mAP over the classes that occur, and accuracy at a probability of 0.5."""
+    """mAP over the classes that occur, and accuracy at a probability of 0.5.
+
+    Raises:
+        UserError: a logit is NaN or infinite.
+    """
+    if not np.isfinite(logits).all():
+        raise UserError("the classifier predicts NaN or infinite values: its training diverged.")
     occurring = np.flatnonzero(labels.any(axis=0))
     return {
         "mAP": float(np.mean([average_precision(labels[:, c], logits[:, c]) for c in occurring])),
@@ -194,18 +208,32 @@ def compare(settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
 
     Returns:
         The values of every training, and what they were measured on.
+
+    Raises:
+        UserError: the run's encoder cannot become a classifier, or start from scratch.
     """
     run = run_folder.read_settings(settings.workdir)
     name, side = run.networks.generator, run.data.image_size
     if name not in _ENCODERS:
         raise UserError(f"{settings.workdir} trained {name}, not one of {', '.join(_ENCODERS)}.")
+    layer = _ENCODERS[name].format(levels=run.networks.levels)
+    if name == "resnet18_unet" and run.networks.backbone_weights != "random":
+        raise UserError(
+            f"the encoder of {settings.workdir} did not start from scratch, so that what it knows "
+            "is not of coloring alone: name a run with --backbone_weights=random."
+        )
+    if run.networks.init_from:
+        raise UserError(
+            f"{settings.workdir} started from the weights of {run.networks.init_from}, so that "
+            "what it knows is not of this run alone: name a run without --init_from."
+        )
     if "segmentation" in networks.frozen_weights(run.networks):
         raise UserError(
             f"the encoder of {settings.workdir} sees a segmentation, which a classifier does not "
             "have: name a run with --segmentation_weights=none."
         )
-    training, classes = open_pictures(settings, side, None, settings.train_split)
-    evaluated, _ = open_pictures(settings, side, classes, settings.eval_split)
+    training, classes = open_pictures(settings, run.data, None, settings.train_split)
+    evaluated, _ = open_pictures(settings, run.data, classes, settings.eval_split)
     results: dict[str, list] = {"from scratch": [], "from colorization": []}
     with progress.bar("transfer", 2 * len(seeds) * settings.epochs, unit="epoch") as bar:
         for seed in seeds:
@@ -215,7 +243,7 @@ def compare(settings: Settings, seeds: Sequence[int]) -> dict[str, Any]:
                 transferred = start == "from colorization"
                 if transferred:
                     restore_generator(generator, settings.workdir)
-                model = classifier(generator, _ENCODERS[name], len(classes))
+                model = classifier(generator, layer, len(classes))
                 train(
                     model,
                     training,
@@ -255,18 +283,29 @@ def report(result: dict[str, Any]) -> str:
         "| encoder | trainings | mAP | accuracy at 0.5 |",
         "| :--- | ---: | ---: | ---: |",
     ]
-    for start, values in result["results"].items():
-        cells = [_interval([one[metric] for one in values]) for metric in ("mAP", "accuracy")]
-        lines.append(f"| {start} | {len(values)} | {cells[0]} | {cells[1]} |")
+    values = {
+        start: np.array([[one["mAP"], one["accuracy"]] for one in measured])
+        for start, measured in result["results"].items()
+    }
+    for start, measured in values.items():
+        lines.append(_line(start, measured, ""))
+    # The two of a seed saw the same pictures in the same order.
+    difference = values["from colorization"] - values["from scratch"]
+    lines.append(_line("colorization minus scratch", difference, "+"))
     return "\n".join(lines)
 
 
-def _interval(values: Sequence[float]) -> str:
+def _line(name: str, values: np.ndarray, sign: str) -> str:
+    cells = [_interval(column, sign) for column in values.T]
+    return f"| {name} | {len(values)} | {cells[0]} | {cells[1]} |"
+
+
+def _interval(values: np.ndarray, sign: str) -> str:
     mean = np.mean(values)
     if len(values) < 2:
-        return f"{mean:.3f}"
+        return f"{mean:{sign}.3f}"
     half = scipy.stats.sem(values) * scipy.stats.t.ppf(0.975, len(values) - 1)
-    return f"{mean:.3f} ({mean - half:.3f} to {mean + half:.3f})"
+    return f"{mean:{sign}.3f} ({mean - half:{sign}.3f} to {mean + half:{sign}.3f})"
 
 
 def main(settings: Settings, arguments: list[str]) -> None:
@@ -275,8 +314,12 @@ def main(settings: Settings, arguments: list[str]) -> None:
         seeds = [int(seed) for seed in settings.seeds.split(",")]
     except ValueError:
         raise UserError(f"--seeds={settings.seeds} must be numbers, such as 0,1,2.") from None
+    if len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
+        raise UserError(f"--seeds={settings.seeds} must be different numbers from 0 to 2^32 - 1.")
     if settings.output and not Path(settings.output).parent.is_dir():
         raise UserError(f"the folder of --output={settings.output} does not exist: make it.")
+    if settings.output and Path(settings.output).is_dir():
+        raise UserError(f"--output={settings.output} is a folder: name a file.")
     result = compare(settings, seeds)
     print(report(result))
     if settings.output:

@@ -24,17 +24,19 @@ CLAIM = {
 }
 
 
-def result(seed, more, less, loss=0.5):
-    """The content of a metrics.json of two experiments."""
+def result(seed, more, less, loss=0.5, pictures="a", **flags):
+    """The content of a metrics.json of two experiments, which differ in their flag `epochs`."""
+    flags = {"seed": seed, **flags}
     return {
+        "data": {"fingerprint": pictures},
         "rows": [
             {"model": "gray", "psnr_pooled": 19.0},
             {"model": "more (random embedding)", "psnr_pooled": more},
             {"model": "less", "psnr_pooled": less},
         ],
         "experiments": {
-            name: {"flags": {"seed": seed}, "losses": {"last": {"loss_D": value}}}
-            for name, value in (("more", loss), ("less", 0.25))
+            name: {"flags": {"epochs": epochs, **flags}, "losses": {"last": {"loss_D": value}}}
+            for name, epochs, value in (("more", 2, loss), ("less", 1, 0.25))
         },
     }
 
@@ -82,6 +84,9 @@ def test_losses_of_the_last_epoch():
         ([result(0, 20, 19)], "of the seeds 0: pass those of two"),
         ([result(0, 20, 19), result(0, 20, 19)], "of the seeds 0, 0"),
         ([result(0, 20, 19), result(1, 20, None)], "lacks psnr_pooled of more or less"),
+        ([result(n, 20, 19, epochs=3) for n in (0, 1)], "more and less were trained with the same"),
+        ([result(n, 20, 19, dropout=n) for n in (0, 1)], "differ in other flags of less too"),
+        ([result(n, 20, 19, pictures=n) for n in (0, 1)], "0 and 1 are of different pictures"),
     ],
 )
 def test_results_that_say_nothing(results, pattern):
@@ -99,3 +104,13 @@ def test_a_file_that_is_none(tmp_path, monkeypatch, capsys):
         cli.run(claims.COMMAND)
     assert exit_.value.code == 1 and "is no metrics.json of ablation.py" in capsys.readouterr().err
     assert not (tmp_path / "claims.md").exists()
+
+
+def test_a_place_that_cannot_be_written(tmp_path, monkeypatch):
+    paths = tuple(str(tmp_path / f"{seed}.json") for seed in (0, 1))
+    for seed, path in enumerate(paths):
+        Path(path).write_text(json.dumps(result(seed, 20, 19)))
+    monkeypatch.setattr(claims, "table", lambda known, results: "")  # it is of other experiments
+    settings = claims.Settings(metrics=paths, output=str(tmp_path / "absent" / "claims.md"))
+    with pytest.raises(UserError, match="claims.md cannot be written .No such file"):
+        claims.main(settings, [])

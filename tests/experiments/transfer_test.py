@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 import transfer
 from helpers import runs
@@ -43,10 +44,11 @@ def test_measures_are_over_the_classes_that_occur():
 
 @pytest.mark.parametrize("name", transfer._ENCODERS)
 def test_the_classifier_has_the_generators_encoder(name):
-    side = max(32, GENERATORS[name].module.STRIDE)
-    branches = {"segmentation": False} if name == "inception_fusion" else {}
-    generator = GENERATORS[name](side, **branches)
-    model = transfer.classifier(generator, transfer._ENCODERS[name], 7)
+    side = 32
+    options = {"inception_fusion": {"segmentation": False}, "unet": {"levels": 5}}.get(name, {})
+    generator = GENERATORS[name](side, **options)
+    layer = transfer._ENCODERS[name].format(**options)
+    model = transfer.classifier(generator, layer, 7)
     assert model(tf.zeros([2, side, side, 1])).shape == (2, 7)
     own = [w for w in model.weights if not any(w is other for other in generator.weights)]
     assert [w.path for w in own] == ["classes/kernel", "classes/bias"]
@@ -115,8 +117,29 @@ def test_from_scratch_and_from_colorization(run, capsys, monkeypatch, tmp_path):
     starts = {start: len(values) for start, values in result["results"].items()}
     assert starts == {"never": 1, "from scratch": 2, "from colorization": 2}
     assert result["results"]["never"][0] == {"mAP": 1.0, "accuracy": 0.0}
-    for start in starts:
-        assert f"| {start} | {starts[start]} | " in printed
+    for start in (*starts, "colorization minus scratch"):
+        assert f"| {start} | {starts.get(start, 2)} | " in printed
+
+
+def test_the_two_trainings_of_a_seed_are_compared():
+    """Seeds differ by much, and what coloring adds in each of them by little."""
+    scratch = np.array([0.3, 0.4, 0.5])
+    more = np.array([0.019, 0.020, 0.021])
+    results = {
+        "from scratch": [{"mAP": one, "accuracy": 0.9} for one in scratch],
+        "from colorization": [{"mAP": one, "accuracy": 0.9} for one in scratch + more],
+    }
+    facts = dict.fromkeys(
+        ("generator", "image_size", "training_pictures", "classes", "epochs", "evaluated_pictures")
+    )
+    text = transfer.report({**facts, "results": results})
+    low, high = scipy.stats.ttest_1samp(more, 0).confidence_interval(0.95)
+    assert f"| colorization minus scratch | 3 | +0.020 ({low:+.3f} to {high:+.3f}) | +0.000" in text
+
+
+def test_a_diverged_training_is_not_measured():
+    with pytest.raises(UserError, match="its training diverged"):
+        transfer.measure(np.ones((2, 1)), np.array([[np.nan], [1.0]]))
 
 
 def test_what_cannot_be_transferred(run):
@@ -125,5 +148,21 @@ def test_what_cannot_be_transferred(run):
         transfer.main(_settings(run, **folder), [])
     with pytest.raises(UserError, match="the folder of --output=.* does not exist"):
         transfer.main(_settings(run, output="/nowhere/x.json"), [])
+    with pytest.raises(UserError, match="is a folder: name a file"):
+        transfer.main(_settings(run, output=str(run.workdir)), [])
     with pytest.raises(UserError, match="--seeds=a,b must be numbers"):
         transfer.main(_settings(run, seeds="a,b"), [])
+    for seeds in ("0,0", "-1", "4294967296"):
+        with pytest.raises(UserError, match="must be different numbers from 0"):
+            transfer.main(_settings(run, seeds=seeds), [])
+
+
+def test_a_run_that_knew_something_before_it_colored(run, tmp_path):
+    flags = (run.workdir / "flags.txt").read_text()
+    for given, pattern in (
+        ("--generator=resnet18_unet\n--backbone_weights=imagenet", "did not start from scratch"),
+        ("--init_from=koala", "without --init_from"),
+    ):
+        (tmp_path / "flags.txt").write_text(f"{flags}\n{given}\n")
+        with pytest.raises(UserError, match=pattern):
+            transfer.compare(_settings(run, workdir=str(tmp_path)), [0])
