@@ -214,7 +214,7 @@ def _facts(run: RunSettings) -> dict[str, Any]:
 
     from koalagan.training import networks, run_folder
 
-    epochs = report.epoch_losses(run.saving.workdir)
+    epochs = report.epoch_losses(run.saving.workdir, run.optimization.discriminator_every)
     adversarial = [losses for losses in epochs if "loss_D" in losses]
     generator = networks.build_generator(run.networks, (None, None))
     return {

@@ -15,25 +15,33 @@ from koalagan.training.step_means import CLASS_LOSS, LOSSES
 _SHOWN = ("generator", "pretrain_epochs", "epochs", "batch_size", "discriminator_every")
 
 
-def epoch_losses(run: str) -> list[dict[str, float]]:
+def epoch_losses(run: str, discriminator_every: int = 1) -> list[dict[str, float]]:
     """Reads the training losses of each epoch, by the papers' names, from TensorBoard files.
 
-    The loss of an epoch is the mean of its points, each weighted by the steps that it averages.
+    The loss of an epoch is the mean of its points, each weighted by the steps that it averages. For
+    the discriminator's losses these are its turns.
 
     Args:
         run: the run's folder.
+        discriminator_every: the discriminator had its turn on every n-th adversarial step, the
+            first included.
     """
     points = _scalars(f"{run}/tensorboard/train")
     ends = sorted(_scalars(f"{run}/tensorboard/validation").get("psnr", {}))
-    epochs = []
+    epochs, adversarial_start = [], None
     for start, end in zip([0, *ends[:-1]], ends, strict=True):
         losses = {}
         for name in (*LOSSES, CLASS_LOSS):
             steps = [step for step in sorted(points.get(name, {})) if start < step <= end]
-            if steps:
-                weights = np.diff([start, *steps])
-                values = [points[name][step] for step in steps]
-                losses[name] = float(np.average(values, weights=weights))
+            if not steps:
+                continue
+            weights = np.diff([start, *steps])
+            if name.startswith("loss_D"):
+                adversarial_start = start if adversarial_start is None else adversarial_start
+                done = np.array([start, *steps]) - adversarial_start
+                weights = np.diff(-(-done // discriminator_every))
+            values = [points[name][step] for step in steps]
+            losses[name] = float(np.average(values, weights=weights))
         epochs.append(losses)
     return epochs
 

@@ -147,6 +147,15 @@ def test_an_epochs_loss_is_weighted_by_steps(tmp_path):
     assert second == {"loss_G": pytest.approx((8 * 3 + 4 * 5) / 12), "loss_D": pytest.approx(0.5)}
 
 
+def test_the_discriminators_losses_are_weighted_by_its_turns(tmp_path):
+    """It had 4 turns in 17 steps of the first adversarial epoch: those of index 0, 5, 10 and 15."""
+    write_curves(tmp_path, {"loss_D": {18: 1.0, 25: 0.1, 28: 0.0, 42: 0.25}}, epochs=(11, 28, 45))
+    _, first, second = report.epoch_losses(str(tmp_path), 5)
+    # Steps done since the phase began: 7 (two turns), 14 (one more), 17 (one more).
+    assert first == {"loss_D": pytest.approx((2 * 1.0 + 1 * 0.1 + 1 * 0.0) / 4)}
+    assert second == {"loss_D": pytest.approx(0.25)}
+
+
 def write_curves(run, losses, epochs):
     """Writes TensorBoard files: points of losses by step, and a validation after each epoch."""
     with tf.summary.create_file_writer(str(run / "tensorboard" / "train")).as_default():

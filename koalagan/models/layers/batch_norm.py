@@ -87,4 +87,11 @@ def average(network: keras.Model) -> None:
 
 
 def _layers(network: keras.Model) -> list[FusedBatchNormalization]:
-    return [layer for layer in network.layers if isinstance(layer, FusedBatchNormalization)]
+    """Those of a network, and of the networks in it, such as a U-Net's encoder."""
+    found = []
+    for layer in network.layers:
+        if isinstance(layer, FusedBatchNormalization):
+            found.append(layer)
+        elif isinstance(layer, keras.Model):
+            found += _layers(layer)
+    return found

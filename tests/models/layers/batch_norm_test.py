@@ -5,6 +5,8 @@ import pytest
 import tensorflow as tf
 from helpers.layers import output_and_gradients
 
+from koalagan.models import GENERATORS
+from koalagan.models.layers import batch_norm
 from koalagan.models.layers.batch_norm import FusedBatchNormalization
 
 SHAPE = (3, 5, 4, 6)
@@ -74,3 +76,14 @@ def test_save_and_reload(tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(again(picture()), model(picture()))
+
+
+@pytest.mark.parametrize("name, count", [("unet", 13), ("resnet18_unet", 30), ("koala", 59)])
+def test_all_of_a_network_are_synchronized(name, count):
+    """Also those of an encoder that is a network in the network."""
+    generator = GENERATORS[name](256)
+    batch_norm.synchronize(generator)
+    statistics = [weight for weight in generator.weights if weight.path.endswith("moving_mean")]
+    assert len(statistics) == count
+    synchronized = [layer for layer in batch_norm._layers(generator) if layer.synchronized]
+    assert {layer.moving_mean.path for layer in synchronized} == {one.path for one in statistics}
