@@ -5,7 +5,7 @@ Zhang, Isola and Efros, "Colorful Image Colorization", 2016, section 2: color is
 grid of 10 Lab units, and the targets are soft.
 
 A cell belongs to a class if any of the 256^3 colors of sRGB lies in it, at whatever lightness:
-there are 261. The paper counts 313 and does not say how; 225 of these cells have their center in
+there are 261. The paper counts 313 and does not say how; 229 of these cells have their center in
 sRGB, and 233 in its convex hull, so that its count cannot be one of sRGB alone.
 
 All functions take and return normalized ab in [-1, 1] (see `koalagan.color.lab`); the grid and the

@@ -34,6 +34,8 @@ Predictor = Callable[[tf.Tensor], tf.Tensor]
 FILES = ("metrics.json", "table.md", "pictures.csv", "pictures.jsonl", "grid.png")
 
 _SSIM_WINDOW = 11
+# Of a normalized a* or b*, whose range is -1 to 1.
+_LARGEST = 100.0
 
 
 def evaluate_models(
@@ -225,8 +227,10 @@ def _predict(name: str, predict: Predictor, L: tf.Tensor) -> tf.Tensor:
             f"{name} returned {tuple(ab.shape)} for L of {tuple(L.shape)} instead of "
             f"{expected}: pass an --image_size that it takes."
         )
-    if not tf.reduce_all(tf.math.is_finite(ab)):
+    # NaN is not smaller.
+    if not tf.reduce_all(tf.abs(ab) < _LARGEST):
         raise UserError(
-            f"{name} predicts NaN or infinite colors: its training diverged, train it again."
+            f"{name} predicts colors that are NaN, infinite or far beyond all there are: its "
+            "training diverged, train it again."
         )
     return ab

@@ -234,9 +234,9 @@ def test_what_cannot_be_measured_is_refused(pictures, tmp_path):
 
     refuse({"small": lambda L: tf.zeros([5, 12, 16, 2])}, r"small returned .*12, 16, 2")
     refuse({"one": lambda L: L}, r"one returned .*--image_size")
-    refuse(
-        {"diverged": lambda L: tf.fill([5, 24, 32, 2], np.nan)}, "diverged predicts NaN or infinite"
-    )
+    for value in (np.nan, -np.inf, 1e25):
+        diverged = {"diverged": lambda L, value=value: tf.fill([5, 24, 32, 2], value)}
+        refuse(diverged, "diverged predicts colors that are NaN, infinite or far beyond")
     assert not (tmp_path / "out" / "metrics.json").exists()
     refuse({}, "8x8 are too small.*11", pictures=pictures[:, :8, :8])
     (tmp_path / "file").write_text("")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import skimage.data
+from matplotlib.figure import Figure
 from PIL import Image
 from screenshots import open_browser
 from selenium.webdriver.common.by import By
@@ -33,7 +34,7 @@ def page(tmp_path_factory):
     coffee = skimage.data.coffee()
     pictures = np.stack([coffee[i * 30 :][:32, i * 40 :][:, :48] for i in range(COUNT)])
     protocol.evaluate_models(
-        {"orange": lambda L: _half(L.numpy()), "gray <2>": lambda L: 0.0 * _half(L.numpy())},
+        {"orange": lambda L: _half(L.numpy()), "_gray$2_$ <2>": lambda L: 0.0 * _half(L.numpy())},
         pictures,
         data={"dataset": "coffee", "split": "all"},
         output_dir=str(folder),
@@ -55,6 +56,13 @@ def browser(page, tmp_path_factory):
     browser.quit()
 
 
+def test_every_model_is_in_a_legend():
+    axes = Figure().subplots()
+    for name in ("_tmp", "a$5_$b"):
+        axes.plot([0, 1], label=report._text(name))
+    assert [text.get_text() for text in axes.legend().get_texts()] == [" _tmp", r"a\$5_\$b"]
+
+
 def test_the_page_needs_nothing_else(page):
     text = page.read_text("utf-8")
     assert not re.search(r"(?:src|href)=[\"'](?!data:)", text)
@@ -62,9 +70,9 @@ def test_the_page_needs_nothing_else(page):
 
 
 def test_tables_and_figures(browser, page):
-    assert browser.title == "Evaluation of orange, gray <2>"
+    assert browser.title == "Evaluation of orange, _gray$2_$ <2>"
     cells = [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "td:first-child")]
-    assert cells[:3] == ["gray", "orange", "gray <2>"]
+    assert cells[:3] == ["gray", "orange", "_gray$2_$ <2>"]
     written = page.with_name("table.md").read_text().split("|")
     for cell in browser.find_elements(By.CSS_SELECTOR, "td, th"):
         assert any(cell.get_property("textContent") == part.strip() for part in written)
@@ -123,7 +131,7 @@ def test_the_blind_test(browser, page):
 
     saved = _saved(browser)
     answers = saved["answers"]
-    assert (saved["dataset"], saved["models"]) == ("coffee", ["orange", "gray <2>"])
+    assert (saved["dataset"], saved["models"]) == ("coffee", ["orange", "_gray$2_$ <2>"])
     assert sorted(answer["picture"] for answer in answers) == NAMES
     assert [answer["chosen"] for answer in answers[:4]] == ["left", "right"] * 2
     assert [answer["model"] for answer in answers].count("orange") == 5
