@@ -10,8 +10,9 @@ each with one named input and one named output:
 
 The networks see what they saw in training: L of the picture resized as uint8
 (`koalagan.color.resizing`). `predict_ab` takes any size that the generator takes, the others any
-size at all. Pictures in `image_bytes` are JPEG, PNG, BMP (without a palette), GIF or WebP and may
-differ in size; their EXIF orientation and color profiles are ignored: TensorFlow cannot read them.
+size at all. Pictures in `image_bytes` are JPEG, PNG, BMP, GIF or WebP and may differ in size.
+They are turned upright by their EXIF orientation; their color profiles are ignored, which
+TensorFlow cannot read.
 
 Without the frozen networks (`frozen_inputs`), each signature also takes their outputs: embedding
 float32 [B,1001] and segmentation float32 [B,h,w,21], as far as the generator has these branches.

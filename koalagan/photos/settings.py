@@ -33,7 +33,7 @@ class ResultForm:
         "The format of results; 'same' keeps each photograph's own.",
         choices=(*FORMATS, "same"),
     )
-    quality: int = option(95, "The quality of JPEG and WebP results.", minimum=1, maximum=100)
+    quality: int = option(95, "The quality of JPEG, WebP and AVIF results.", minimum=1, maximum=100)
     depth: str = option(
         "auto",
         "The bits of each sample of a result. auto: 16 for photographs that have more than 8, in "
