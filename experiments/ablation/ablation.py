@@ -17,7 +17,8 @@ experiment leaves out stays out, a generator is spared the options that only oth
 experiment with a single phase trains for --pretrain_epochs plus --epochs in that phase.
 
 --measure_dataset=... --measure_split=... measures on other pictures than those that the experiments
-are validated on, and --beside=koala (or a folder of an exported model) measures other models too.
+are validated on, --beside=koala (or a folder of an exported model) measures other models too, and
+--measure_image_size lets each model see the pictures at the size that it was exported for.
 """
 
 import concurrent.futures
@@ -64,6 +65,12 @@ class ExperimentSettings:
     )
     measure_split: str = option("validation", "--measure_dataset: its pictures.")
     measure_data_dir: str | None = option(None, "--measure_dataset: its --data_dir.")
+    measure_image_size: int | None = option(
+        None,
+        "Measure on pictures of this side, which each model sees at its own size (default: the "
+        "experiments' --image_size, which all see).",
+        minimum=8,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +207,8 @@ def measure(
         **pictures,
         output_dir=workdir,
         store_dir=settings.data.store_dir,
-        image_size=data.image_size,
+        image_size=selection.measure_image_size or data.image_size,
+        own_size=bool(selection.measure_image_size),
         resize=data.resize,
         on_bad_picture=data.on_bad_picture,
     )

@@ -36,6 +36,11 @@ class EvaluationSettings(PictureSettings):
     image_size: int | None = option(
         None, "Side of the pictures (default: what the models were exported for).", minimum=8
     )
+    own_size: bool = option(
+        False,
+        "Let each model see the pictures at the size that it was exported for, and bring its "
+        "colors to --image_size, as koalagan colorize does: for models of different sizes.",
+    )
     output_dir: str = option(
         None,
         "Where metrics.json, table.md, pictures.csv, pictures.jsonl and grid.png go.",

@@ -63,7 +63,8 @@ def blocks(result: Mapping[str, Any]) -> list[Block]:
         _values(result["rows"], _COLUMNS),
         f"{pictures} pictures of {data['dataset']} {data['split']}, {truth['pictures_with_color']} "
         "of them with color (PSNR is the mean over those); the true colorfulness is "
-        f"{truth['colorfulness']:.2f}.",
+        f"{truth['colorfulness']:.2f}."
+        + (" Each model saw them at its own size." if data.get("own_size") else ""),
     ]
     # Earlier versions wrote results without what follows.
     if "stray_color" in truth:

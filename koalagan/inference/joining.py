@@ -91,6 +91,23 @@ def prediction_for(
     return tf.image.resize(predicted, smaller, method="bilinear", antialias=True)
 
 
+def resize_ab(full_L: tf.Tensor, L: tf.Tensor, ab: tf.Tensor) -> tf.Tensor:
+    """Predicted colors in the size of pictures, float32 [B,H,W,2].
+
+    Args:
+        full_L: float32 [B,H,W,1], the lightness of the pictures.
+        L, ab: see `join`.
+    """
+    size = tf.shape(full_L)[1:3]
+    rows = tf.range(size[0])
+    return tf.map_fn(
+        lambda pair: upsample(pair[0], pair[1], rows, size),
+        (prediction_for(size, L, ab, 1.0), full_L),
+        fn_output_signature=tf.TensorSpec([*full_L.shape[1:3], 2], tf.float32),
+        parallel_iterations=1,
+    )
+
+
 def join_rows(
     strip: tf.Tensor,
     rows: tf.Tensor,

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ import skimage.data
 from helpers import commands, saved_models
 from helpers.marked_pictures import write_marked_pictures
 from PIL import Image
+from skimage import color
 
 from koalagan import evaluate
+from koalagan.data import sources, store
 from koalagan.errors import UserError
-from koalagan.inference import measuring
+from koalagan.inference import colorizer, measuring
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,44 @@ def test_models_for_different_sizes_need_an_image_size(tmp_path):
     refuse(small, large, match="different sizes.*--image_size")
     refuse(small, unknown, match="different sizes.*--image_size")
     refuse(large, unknown, match="no SavedModel in")  # 256 is the default
+
+
+def test_each_model_at_its_own_size(photographs, tmp_path):
+    """As if it had colored the gray pictures, which are 1 unit of L* off by their rounding."""
+    small, own = (saved_models.save(tmp_path / name) for name in ("small", "own"))
+    for path, side in ((small, 4), (own, 48)):
+        saved_models.write_facts(Path(path), image_size=[side, side])
+    result = measuring.evaluate_saved_models(
+        [small, own],
+        dataset="folder",
+        data_dir=str(photographs),
+        split="train",
+        image_size=48,
+        own_size=True,
+        store_dir=str(tmp_path / "store"),
+        output_dir=str(tmp_path / "out"),
+    )
+    plain = measuring.evaluate_saved_models(
+        [own],
+        dataset="folder",
+        data_dir=str(photographs),
+        split="train",
+        store_dir=str(tmp_path / "store"),
+        output_dir=str(tmp_path / "plain"),
+    )
+    _, of_small, of_own = result["rows"]
+    assert of_own == plain["rows"][1] | {"model": "own"}
+    assert "Each model saw them at its own size." in (tmp_path / "out" / "table.md").read_text()
+    source = sources.open_source("folder", "train", data_dir=str(photographs))
+    prepared = store.prepare(source, store_dir=str(tmp_path / "store"), image_size=(48, 48))
+    model, error = colorizer.load(small), []
+    for true in prepared.pictures:
+        gray = color.lab2rgb(color.rgb2lab(true) * [1, 0, 0])
+        colored = model.colorize(np.round(255 * gray).astype(np.uint8))
+        error.append(np.mean((colored.astype(float) - true) ** 2))
+    pooled = 10 * np.log10(255**2 / np.mean(error))
+    assert of_small["psnr_pooled"] == pytest.approx(pooled, abs=0.005)
+    assert of_small["psnr_pooled"] != pytest.approx(of_own["psnr_pooled"], abs=0.02)
 
 
 @pytest.mark.parametrize(
