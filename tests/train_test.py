@@ -6,6 +6,7 @@ import io
 import json
 import os
 
+import keras
 import numpy as np
 import pytest
 import skimage.data
@@ -14,6 +15,8 @@ from helpers import runs
 from helpers.tensorboard import events
 from PIL import Image
 
+from koalagan.color import lab
+from koalagan.data import crops, sources, store
 from koalagan.errors import UserError
 from koalagan.exporting import trained
 from koalagan.exporting.settings import ExportSettings
@@ -130,6 +133,28 @@ def test_training_learns_the_pictures_it_sees(run):
     gray, trained = run.metrics()["rows"]
     assert trained["psnr_pooled"] > gray["psnr_pooled"] + 1
     assert trained["colorfulness"] > 10
+
+
+@pytest.mark.parametrize("given", [{}, {"ema_momentum": 0.5}, {"crop_from": 48}])
+def test_batch_norm_is_of_the_weights_that_are_exported(run, given):
+    """Its statistics are those of the first training batches, and not of former weights."""
+    run(generator="unet", levels=5, precise_batch_norm=2, **given)
+    settings = run_folder.read_settings(str(run.workdir))
+    generator = networks.build_generator(settings.networks, 32)
+    restore_generator(generator, str(run.workdir))
+    source = sources.open_source("folder", "train[:16]", data_dir=settings.data.data_dir)
+    side = given.get("crop_from", 32)
+    prepared = store.prepare(source, store_dir=str(run.store_dir), image_size=(side, side))
+    pictures = np.array(prepared.pictures[:8])
+    if side != 32:
+        pictures = crops.take(pictures, np.tile(np.float32([0, 0, side]), (8, 1)), 32)
+    before_norm = keras.Model(generator.input, generator.get_layer("down_2").output)
+    seen = before_norm({"L": lab.lightness(pictures)}).numpy()
+    batches = seen.reshape(2, -1, seen.shape[-1])
+    norm = generator.get_layer("down_norm_2")
+    np.testing.assert_allclose(norm.moving_mean, batches.mean(axis=(0, 1)), rtol=1e-3, atol=1e-6)
+    variance = batches.var(axis=1, ddof=1).mean(axis=0)
+    np.testing.assert_allclose(norm.moving_variance, variance, rtol=1e-3)
 
 
 @pytest.mark.parametrize(

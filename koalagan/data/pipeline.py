@@ -98,6 +98,23 @@ def evaluation_batches(store: Store, *, batch_size: int) -> tf.data.Dataset:
     return _batches(_specs(store), tf.data.Dataset.range(0, len(store), batch_size), read)
 
 
+def first_batches(
+    store: Store, *, batch_size: int, count: int, cropped: bool = False
+) -> tf.data.Dataset:
+    """The first full batches of a training store, not flipped, in the store's order.
+
+    Args:
+        count: at most how many.
+        cropped: whether training takes random parts; these batches then take the whole picture.
+    """
+    count = min(count, steps_per_epoch(len(store), batch_size))
+    batches = evaluation_batches(store, batch_size=batch_size).take(count)
+    if not cropped:
+        return batches
+    whole = tf.constant([[0.0, 0.0, store.pictures.shape[1]]] * batch_size)
+    return batches.map(lambda batch: {**batch, "box": whole})
+
+
 def _read_rows(store: Store, rows: np.ndarray, mirrored: np.ndarray) -> list[np.ndarray]:
     """The arrays of `rows`, in the order of `_specs`."""
     features = [store.embedding, store.segmentation]

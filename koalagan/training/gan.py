@@ -14,7 +14,7 @@ fake picture; then the generator learns from the updated discriminator.
 Several devices learn together, each from its share of a batch (see `koalagan.distribution`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
@@ -43,6 +43,8 @@ class ColorizationGAN(keras.Model):
         step: int64, training steps done, over both phases.
         adversarial_step: int64, those of the adversarial phase.
         steps_done: the same as `step`, counted in Python: nobody waits for a device to read it.
+        statistics_batches: batches of the pipeline by which batch norm's statistics are computed
+            anew before each validation, or None.
         discriminators_turn: whether `train_step` trains the discriminator too; `fit` sets it.
         first_bad_step: the first one whose losses or gradients were NaN or infinite.
     """
@@ -88,6 +90,7 @@ class ColorizationGAN(keras.Model):
         self.adversarial = False
         self.steps_done = self._pretraining_steps = 0
         self.discriminators_turn = False
+        self.statistics_batches: tf.data.Dataset | None = None
         self.built = True
 
     def compile(
@@ -180,6 +183,9 @@ class ColorizationGAN(keras.Model):
 
     def evaluate(self, *arguments, **options):
         """Keras's, by the chief alone, which tells the other workers what it found."""
+        # By all workers, on the same pictures: their networks stay the same.
+        if self.statistics_batches is not None:
+            self.recompute_statistics(self.statistics_batches)
         if self.devices.workers == 1:
             return super().evaluate(*arguments, **options)
         names = [*self.current_losses(), *self.validation_metrics]
@@ -222,6 +228,18 @@ class ColorizationGAN(keras.Model):
     def result(self) -> keras.Model:
         """The generator that is validated and exported: the average, where there is one."""
         return self.average.network if self.average else self.generator
+
+    def recompute_statistics(self, pictures: Iterable[dict[str, tf.Tensor]]) -> None:
+        """Computes batch norm's statistics in `result` anew, for its weights as they are.
+
+        Args:
+            pictures: batches of the pipeline.
+        """
+        side = self.generator.input["L"].shape[1]
+        seen = (batches.for_networks(batch, side) for batch in pictures)
+        batch_norm.recompute(
+            self.result, ({name: batch[name] for name in self.generator.input} for batch in seen)
+        )
 
     def judge(self, L: tf.Tensor, ab: tf.Tensor, training: bool) -> tf.Tensor:
         """Patch logits [B,h,w,1]; an unconditional discriminator is not shown L."""

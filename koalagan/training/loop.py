@@ -12,6 +12,7 @@ from koalagan.color import bins
 from koalagan.data import batches, color_prior, pipeline
 from koalagan.data.store import Store
 from koalagan.errors import UserError
+from koalagan.models.layers import batch_norm
 from koalagan.training import console, divergence, gan, run_folder, saving, summaries
 from koalagan.training.checkpoint import RunCheckpoint
 from koalagan.training.settings import RunSettings
@@ -72,6 +73,13 @@ def train(
     saver.set_model(model)
     # The saver comes last: a checkpoint holds what the others noted in the state at its step.
     callbacks.append(saver)
+    if optimization.precise_batch_norm and batch_norm.has_statistics(model.result):
+        model.statistics_batches = pipeline.first_batches(
+            training,
+            batch_size=optimization.batch_size,
+            count=optimization.precise_batch_norm,
+            cropped=bool(settings.data.crop_from),
+        )
     phases = ((False, optimization.pretrain_epochs), (True, epochs))
     try:
         with saver:

@@ -187,6 +187,12 @@ class OptimizationSettings:
         "that the environment variable TF_CONFIG names (multi_worker). auto: as many as there are.",
         choices=("auto", "one", "mirrored", "multi_worker"),
     )
+    precise_batch_norm: int = option(
+        50,
+        "Batches of training pictures by which the generator's batch norm statistics are computed "
+        "anew before each validation, for its weights as they are; 0 keeps the moving averages.",
+        minimum=0,
+    )
     sync_batch_norm: bool = option(
         False,
         "On several devices: batch norm by the statistics of the whole batch, and not of each "

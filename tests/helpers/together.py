@@ -9,6 +9,7 @@ Several processes find each other by TF_CONFIG.
 """
 
 import argparse
+import itertools
 import sys
 
 import keras
@@ -108,6 +109,8 @@ def main() -> None:
         model.check_finite()
     except divergence.NotFinite as error:
         found["bad_step"] = error.step
+    # As before a validation, in which all of a batch is on one device.
+    model.recompute_statistics(itertools.islice(_batches(None), 3))
     weights = [*model.generator.weights, *model.discriminator.weights, *model.result.weights]
     for number, weight in enumerate(weights):
         copies = [copy.numpy() for copy in devices.copies(weight.value)]

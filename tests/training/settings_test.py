@@ -63,6 +63,7 @@ DEFAULTS = {
     "gan_loss": "vanilla",
     "batch_size": 64,
     "strategy": "auto",
+    "precise_batch_norm": 50,
     "sync_batch_norm": False,
     "mixed_precision": "auto",
     "seed": 0,

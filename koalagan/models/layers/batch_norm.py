@@ -11,7 +11,15 @@ the whole batch.
 
 The moving variance follows the unbiased variance of the batch, as in the PyTorch code of the
 papers' systems. Keras's layer follows the biased one.
+
+Moving statistics are of the last steps, over which the weights have changed. Where they change
+fast, as against a discriminator, the network as it is evaluated is another one than that which
+learned: `recompute` computes them anew for the weights as they are ("precise BN": Wu and Johnson,
+"Rethinking 'Batch' in BatchNorm", 2021, section 3).
 """
+
+import contextlib
+from collections.abc import Iterable, Iterator
 
 import keras
 import tensorflow as tf
@@ -24,8 +32,12 @@ from koalagan import distribution
 class FusedBatchNormalization(layers.BatchNormalization):
     """Keras's BatchNormalization for [B,h,w,C] over C, with gamma and beta, without masks."""
 
+    # While statistics are recomputed, the share of the former ones that a batch leaves.
+    _former_share: tf.Tensor | None = None
+
     def call(self, inputs, training=False, mask=None):
-        in_training = bool(training) and self.trainable
+        recomputes = self._former_share is not None
+        in_training = (bool(training) or recomputes) and self.trainable
         if in_training and self.synchronized and distribution.replica()[0] > 1:
             return self._normalize_together(inputs)
         empty = tf.zeros([0])  # in training, the kernel computes the batch's statistics itself
@@ -58,8 +70,9 @@ class FusedBatchNormalization(layers.BatchNormalization):
 
     def _follow(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         """Takes the statistics of a batch into the moving ones."""
+        share = self.momentum if self._former_share is None else self._former_share
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
+            moving.assign(moving * share + batch * (1.0 - share))
 
 
 def synchronize(network: keras.Model) -> None:
@@ -84,6 +97,43 @@ def average(network: keras.Model) -> None:
         values = distribution.mean([tf.convert_to_tensor(statistic) for statistic in moving])
         for statistic, value in zip(moving, values, strict=True):
             statistic.assign(value)
+
+
+def has_statistics(network: keras.Model) -> bool:
+    """Whether a network has batch norms whose statistics follow its batches."""
+    return any(layer.trainable for layer in _layers(network))
+
+
+def recompute(network: keras.Model, batches: Iterable[dict[str, tf.Tensor]]) -> None:
+    """Sets the statistics of a network's batch norms to their mean over some batches.
+
+    Each batch is normalized by its own statistics, as in training; everything else is as it is in
+    inference, so that dropout, which would add to the variance, is off. Layers that do not train
+    keep theirs.
+
+    Args:
+        batches: of inputs of the network, all of one size.
+    """
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def take(inputs: dict[str, tf.Tensor], former_share: tf.Tensor) -> None:
+        with _recomputing(network, former_share):
+            network(inputs, training=False)
+
+    for number, inputs in enumerate(batches):
+        take(inputs, tf.constant(number / (number + 1)))
+
+
+@contextlib.contextmanager
+def _recomputing(network: keras.Model, former_share: tf.Tensor) -> Iterator[None]:
+    found = _layers(network)
+    for layer in found:
+        layer._former_share = former_share
+    try:
+        yield
+    finally:
+        for layer in found:
+            layer._former_share = None
 
 
 def _layers(network: keras.Model) -> list[FusedBatchNormalization]:

@@ -8,6 +8,7 @@ from helpers.layers import output_and_gradients
 from koalagan.models import GENERATORS
 from koalagan.models.layers import batch_norm
 from koalagan.models.layers.batch_norm import FusedBatchNormalization
+from koalagan.models.layers.dropout import Dropout
 
 SHAPE = (3, 5, 4, 6)
 
@@ -87,3 +88,44 @@ def test_all_of_a_network_are_synchronized(name, count):
     assert len(statistics) == count
     synchronized = [layer for layer in batch_norm._layers(generator) if layer.synchronized]
     assert {layer.moving_mean.path for layer in synchronized} == {one.path for one in statistics}
+
+
+def test_recomputed_statistics_are_means_over_batches():
+    """Of batches that are normalized by their own; dropout is off, and frozen layers stay."""
+    inputs = keras.Input(SHAPE[1:], name="x")
+    first = FusedBatchNormalization(momentum=0.9, epsilon=1e-5, name="first")
+    second = FusedBatchNormalization(momentum=0.9, epsilon=1e-5, name="second")
+    frozen = FusedBatchNormalization(momentum=0.9, name="frozen", trainable=False)
+    x = Dropout(0.5)(first(inputs))
+    x = frozen(keras.layers.Conv2D(4, 1)(x))
+    network = keras.Model({"x": inputs}, second(x))
+    batches = np.random.default_rng(0).normal(2, 3, (3, *SHAPE)).astype(np.float32)
+    batch_norm.recompute(network, ({"x": tf.constant(batch)} for batch in batches))
+
+    def expected(values):
+        flat = values.reshape(len(batches), -1, values.shape[-1])
+        return flat.mean(axis=(0, 1)), flat.var(axis=1, ddof=1).mean(axis=0)
+
+    def normalized(values):
+        centered = values - values.mean(axis=(1, 2, 3), keepdims=True)
+        return centered / np.sqrt(values.var(axis=(1, 2, 3), keepdims=True) + 1e-5)
+
+    convolved = np.stack([network.layers[3](batch).numpy() for batch in normalized(batches)])
+    for layer, seen in ((first, batches), (second, convolved / np.sqrt(1 + 1e-3))):
+        mean, variance = expected(seen)
+        np.testing.assert_allclose(layer.moving_mean, mean, atol=1e-5)
+        np.testing.assert_allclose(layer.moving_variance, variance, rtol=1e-4)
+    assert np.all(frozen.moving_mean == 0) and np.all(frozen.moving_variance == 1)
+    # Afterwards, all is as before.
+    outputs = network({"x": batches[0]}, training=False)
+    np.testing.assert_array_equal(outputs, network({"x": batches[0]}, training=False))
+    network({"x": batches[0]}, training=True)
+    flat = batches[0].reshape(-1, SHAPE[-1])
+    np.testing.assert_allclose(
+        first.moving_mean, 0.9 * expected(batches)[0] + 0.1 * flat.mean(axis=0), rtol=1e-4
+    )
+
+
+def test_networks_without_statistics_of_their_own():
+    assert not batch_norm.has_statistics(GENERATORS["inception_fusion"](64, segmentation=False))
+    assert batch_norm.has_statistics(GENERATORS["unet"](32, levels=5))
