@@ -39,6 +39,9 @@ _checkpoint = functools.partial(
 _console = functools.partial(Mistake, file="training/console.py", tests="training/console_test.py")
 _detection = functools.partial(Mistake, file="color/detection.py", tests="color/detection_test.py")
 _exif = functools.partial(Mistake, file="photos/exif.py", tests="photos/exif_test.py")
+_batch_norm = functools.partial(
+    Mistake, file="models/layers/batch_norm.py", tests="models/layers/batch_norm_test.py"
+)
 _decoding = functools.partial(Mistake, file="data/decoding.py", tests="data/decoding_test.py")
 
 MISTAKES = (
@@ -347,5 +350,29 @@ MISTAKES = (
         name="both precisions share their rows",
         right='facts["precision"] = precision',
         wrong="pass",
+    ),
+    _batch_norm(
+        name="recomputed statistics are those of the last batch",
+        right="tf.constant(number / (number + 1))",
+        wrong="tf.constant(0.0)",
+    ),
+    _batch_norm(
+        name="batch norm of an encoder in a network",
+        right="            found += _layers(layer)",
+        wrong="            pass",
+    ),
+    Mistake(
+        name="photographs compared with themselves in KID",
+        file="evaluation/distributions.py",
+        right="values.sum() - np.trace(values)) / (len(some) * (len(some) - 1))",
+        wrong="values.sum()) / (len(some) * len(some))",
+        tests="evaluation/distributions_test.py",
+    ),
+    Mistake(
+        name="plain percentiles of few pictures",
+        file="evaluation/intervals.py",
+        right="confidence_level=min(1 - 2 * beyond, 1 - 1e-9)",
+        wrong="confidence_level=CONFIDENCE",
+        tests="evaluation/intervals_test.py",
     ),
 )

@@ -57,7 +57,7 @@ def main(_) -> None:
             survivors += [mistake] if survived else []
             left = (time.monotonic() - started) / number * (len(chosen) - number) / 60
             print(
-                f"{'SURVIVES' if survived else 'killed':9}{mistake.file:26}{mistake.name} "
+                f"{'SURVIVES' if survived else 'killed':9}{mistake.file:34}{mistake.name} "
                 f"({number}/{len(chosen)}, {left:.0f} minutes left)",
                 flush=True,
             )
